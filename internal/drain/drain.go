@@ -1,0 +1,171 @@
+// Package drain empties a cordoned node through the eviction API and holds the gate after it: every workload that lost a
+// pod is as available as it was before. It waits for events, never for a fixed time. What to do next is decided by a tracker
+// that knows no clock and no network; this file carries it out.
+package drain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+// Cluster is what a drain needs of a Kubernetes cluster. Implementations are safe for concurrent use.
+type Cluster interface {
+	// State returns what is known now. It does not call the API.
+	State() upgrade.State
+	// Changed returns a channel that is closed at the next change of State.
+	Changed() <-chan struct{}
+	// Evict asks the eviction API once to let the pod go, on condition that it still has its UID.
+	Evict(ctx context.Context, pod upgrade.Pod) upgrade.Answer
+}
+
+// Options are the choices about a drain.
+type Options struct {
+	// Timeout is for the whole drain, gate included; reaching it is a Blocked error.
+	Timeout time.Duration
+	// LoseBarePods tells that pods that nobody will make again may be evicted.
+	LoseBarePods bool
+	// Notify is told every event; it is never called concurrently. Step, Node and Time are set by the caller's side.
+	Notify func(upgrade.Event)
+}
+
+// Result is what a drain did.
+type Result struct {
+	Moves []upgrade.Move
+}
+
+// Blocked is the error of a drain that came to its deadline.
+type Blocked struct {
+	Node    string
+	After   time.Duration
+	Waiting []upgrade.Waiting
+}
+
+func (b *Blocked) Error() string {
+	reasons := make([]string, len(b.Waiting))
+	for i, w := range b.Waiting {
+		reasons[i] = w.String()
+	}
+	return fmt.Sprintf("node %s is not drained after %s: %s", b.Node, b.After, strings.Join(reasons, "; "))
+}
+
+const (
+	// settle is how long the reasons for waiting must last before they are told: most go by themselves.
+	settle = time.Second
+	// remind is how often unchanged reasons are told again.
+	remind = time.Minute
+	// evictTimeout bounds one call of the eviction API, which retries conflicts for up to 10 s by itself (20 times 500 ms).
+	evictTimeout = 30 * time.Second
+)
+
+type answered struct {
+	pod    upgrade.Pod
+	answer upgrade.Answer
+}
+
+// Node drains the node, which must be cordoned, and returns once nothing but pods that stay with the node is left on it
+// and the gate is passed. The Result tells what was done also when there is an error: Blocked at the deadline, the context's
+// otherwise. Evictions under way are awaited before it returns.
+func Node(ctx context.Context, c Cluster, node string, o Options) (Result, error) {
+	start := time.Now()
+	t := newTracker(node, o.LoseBarePods, c.State())
+	answers := make(chan answered)
+	inFlight := 0
+	defer func() {
+		for ; inFlight > 0; inFlight-- {
+			<-answers
+		}
+	}()
+	said := reporter{notify: o.Notify}
+	deadline := time.NewTimer(o.Timeout)
+	defer deadline.Stop()
+	for {
+		changed := c.Changed() // before State: a change in between is then seen at once
+		now := time.Now()
+		next := t.next(c.State(), now)
+		for _, e := range next.events {
+			said.event(e)
+		}
+		if next.done {
+			return Result{Moves: t.moves}, nil
+		}
+		for _, pod := range next.evict {
+			inFlight++
+			go func() {
+				ctx, cancel := context.WithTimeout(ctx, evictTimeout)
+				defer cancel()
+				answers <- answered{pod, c.Evict(ctx, pod)}
+			}()
+		}
+		wake := said.waiting(next.waiting, now)
+		if !next.wake.IsZero() && next.wake.Before(wake) {
+			wake = next.wake
+		}
+		timer := time.NewTimer(wake.Sub(now))
+		select {
+		case <-changed:
+		case a := <-answers:
+			inFlight--
+			t.answered(a.pod, a.answer, time.Now())
+		case <-timer.C:
+		case <-deadline.C:
+			timer.Stop()
+			return Result{Moves: t.moves}, &Blocked{Node: node, After: time.Since(start).Round(time.Second), Waiting: next.waiting}
+		case <-ctx.Done():
+			timer.Stop()
+			return Result{Moves: t.moves}, fmt.Errorf("drain node %s: %w", node, context.Cause(ctx))
+		}
+		timer.Stop()
+	}
+}
+
+// AsBlocked returns the Blocked error in err's chain, or nil.
+func AsBlocked(err error) *Blocked {
+	var b *Blocked
+	if errors.As(err, &b) {
+		return b
+	}
+	return nil
+}
+
+// reporter passes events on, and the reasons for waiting once they last.
+type reporter struct {
+	notify func(upgrade.Event)
+	// current are the reasons as they were last, since when, and when they were last told.
+	current     string
+	since, told time.Time
+}
+
+func (r *reporter) event(e upgrade.Event) {
+	if r.notify != nil {
+		r.notify(e)
+	}
+}
+
+// waiting tells the reasons if it is time to, and returns when to look again.
+func (r *reporter) waiting(waiting []upgrade.Waiting, now time.Time) time.Time {
+	var key strings.Builder
+	for _, w := range waiting {
+		fmt.Fprintln(&key, w)
+	}
+	if key.String() != r.current {
+		r.current, r.since, r.told = key.String(), now, time.Time{}
+	}
+	if r.current == "" {
+		return now.Add(remind)
+	}
+	due := r.since.Add(settle)
+	if !r.told.IsZero() {
+		due = r.told.Add(remind)
+	}
+	if now.Before(due) {
+		return due
+	}
+	r.told = now
+	r.event(upgrade.Event{Kind: upgrade.DrainWaits, Waiting: waiting})
+	return now.Add(remind)
+}

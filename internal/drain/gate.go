@@ -1,0 +1,104 @@
+package drain
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+// unschedulableReason begins the reason of a replacement that finds no node.
+const unschedulableReason = "finds no node"
+
+// gate says what the workloads that lost a pod here still lack: each must have as many Ready pods as when the drain began (or
+// as it wants now, if that is fewer), for its minReadySeconds, listed in the EndpointSlices of the Services that select them,
+// and no replacement may be unschedulable. A workload that is gone passes.
+func (t *tracker) gate(d *decision, v view) []upgrade.Waiting {
+	var waiting []upgrade.Waiting
+	for _, uid := range t.losers() {
+		w, exists := v.Workloads[uid]
+		if !exists {
+			continue
+		}
+		available, reasons := 0, []upgrade.Waiting{}
+		for _, p := range v.of[uid] {
+			if p.Terminating() || p.Finished {
+				continue
+			}
+			reason, mature := t.notAvailable(p, w, v.now)
+			if reason == "" {
+				available++
+				continue
+			}
+			if !mature.IsZero() {
+				d.wakeAt(mature)
+			}
+			reasons = append(reasons, upgrade.Waiting{Object: p.Ref(), Node: p.Node, Reason: reason})
+		}
+		wanted := t.wanted(v.State, uid)
+		stuck := unschedulable(reasons) != ""
+		if available >= wanted && !stuck {
+			continue
+		}
+		if len(reasons) == 0 {
+			reasons = []upgrade.Waiting{{
+				Object: w.Ref, Reason: fmt.Sprintf("%d of %d pods are Ready, and no replacement is there yet", available, wanted),
+			}}
+		}
+		waiting = append(waiting, reasons...)
+	}
+	return waiting
+}
+
+// wanted is how many pods of the workload have to be available for the gate to open.
+func (t *tracker) wanted(s upgrade.State, uid string) int {
+	w, ok := s.Workloads[uid]
+	if !ok || w.Wanted == upgrade.Unknown {
+		return t.before[uid]
+	}
+	return min(t.before[uid], w.Wanted)
+}
+
+// notAvailable says why a pod does not count as available, and when it will by itself.
+func (t *tracker) notAvailable(p upgrade.Pod, w upgrade.Workload, now time.Time) (string, time.Time) {
+	switch {
+	case p.Unschedulable != "":
+		return unschedulableReason + ": " + p.Unschedulable, time.Time{}
+	case p.Node == "":
+		return "is not scheduled yet", time.Time{}
+	case !p.Ready && p.Trouble != "":
+		return "is not Ready: " + p.Trouble, time.Time{}
+	case !p.Ready:
+		return "is not Ready yet", time.Time{}
+	}
+	if mature := p.ReadySince.Add(w.MinReady); now.Before(mature) {
+		return fmt.Sprintf("has to be Ready for %s (minReadySeconds)", w.MinReady), mature
+	}
+	for _, service := range p.Unserved {
+		if !t.unserved[p.Workload.UID+service] {
+			return "is Ready, and not yet an endpoint of Service " + service, time.Time{}
+		}
+	}
+	return "", time.Time{}
+}
+
+// unschedulable returns why no more pods should be evicted now: a replacement that finds no node, empty for none.
+func unschedulable(waiting []upgrade.Waiting) string {
+	for _, w := range waiting {
+		if strings.HasPrefix(w.Reason, unschedulableReason) {
+			return w.Object.String() + " " + w.Reason
+		}
+	}
+	return ""
+}
+
+func readyPods(pods []upgrade.Pod) int {
+	n := 0
+	for _, p := range pods {
+		if p.Ready && !p.Terminating() {
+			n++
+		}
+	}
+	return n
+}

@@ -1,0 +1,375 @@
+package drain
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+const (
+	// retryFirst and retryLast are the waits after a refused eviction when no event ends them sooner.
+	retryFirst = 5 * time.Second
+	retryLast  = 20 * time.Second
+	// overdue is how long after the end of its grace period a pod may take to go before it is called stuck: the kubelet's
+	// own slack for killing containers and writing the status.
+	overdue = 15 * time.Second
+)
+
+// decision is what a drain does next.
+type decision struct {
+	evict   []upgrade.Pod
+	waiting []upgrade.Waiting
+	events  []upgrade.Event
+	// wake is when to decide again if nothing happens, zero for not.
+	wake time.Time
+	done bool
+}
+
+// attempt is what is known about evicting one pod.
+type attempt struct {
+	inFlight bool
+	answer   upgrade.Answer
+	// revisions are those of the pod's budgets when the eviction was posted: the cache knows nothing newer until they change.
+	revisions map[string]string
+	tries     int
+	notBefore time.Time
+}
+
+// tracker decides what to do next about one node, from the cluster's state and the time alone.
+type tracker struct {
+	node         string
+	loseBarePods bool
+	// before is how many pods of each workload were Ready when the drain began, by UID.
+	before map[string]int
+	// known are the pods that are not replacements: those that were there when the drain began, or were told of already.
+	known map[string]bool
+	// unserved are Services (by workload UID and name) that did not list a Ready pod of the workload even before.
+	unserved map[string]bool
+	// seen are the pods that were on the node when last looked at and had to leave it, by UID.
+	seen map[string]upgrade.Pod
+	// leaving is since when pods are on their way out, by UID.
+	leaving map[string]time.Time
+	// lost is when pods of each workload began to leave, and replaced how many of them have a Ready replacement.
+	lost     map[string][]time.Time
+	replaced map[string]int
+	attempts map[string]*attempt
+	moves    []upgrade.Move
+	// news are events that happened between two decisions.
+	news  []upgrade.Event
+	began time.Time
+}
+
+func newTracker(node string, loseBarePods bool, s upgrade.State) *tracker {
+	t := &tracker{
+		node: node, loseBarePods: loseBarePods,
+		before: map[string]int{}, known: map[string]bool{}, unserved: map[string]bool{}, seen: map[string]upgrade.Pod{},
+		leaving: map[string]time.Time{}, lost: map[string][]time.Time{}, replaced: map[string]int{}, attempts: map[string]*attempt{},
+	}
+	for _, p := range s.Pods {
+		t.known[p.UID] = true
+		if p.Ready && !p.Terminating() {
+			t.before[p.Workload.UID]++
+			for _, service := range p.Unserved {
+				t.unserved[p.Workload.UID+service] = true
+			}
+		}
+	}
+	return t
+}
+
+// view is the cluster's state at one time, sorted for the drain of one node.
+type view struct {
+	upgrade.State
+	now time.Time
+	// of are the pods of each workload, by its UID.
+	of map[string][]upgrade.Pod
+	// here are the pods that have to leave the node, by UID.
+	here map[string]upgrade.Pod
+}
+
+func (t *tracker) look(s upgrade.State, now time.Time) view {
+	v := view{State: s, now: now, of: map[string][]upgrade.Pod{}, here: map[string]upgrade.Pod{}}
+	for _, p := range s.Pods {
+		if p.Workload.UID != "" {
+			v.of[p.Workload.UID] = append(v.of[p.Workload.UID], p)
+		}
+		if p.Node == t.node && p.Disposition() != upgrade.Stays {
+			v.here[p.UID] = p
+		}
+	}
+	return v
+}
+
+// next decides. What an earlier decision has under way is not decided again.
+func (t *tracker) next(s upgrade.State, now time.Time) decision {
+	if t.began.IsZero() {
+		t.began = now
+	}
+	d := decision{events: t.news}
+	t.news = nil
+	v := t.look(s, now)
+	t.seeDepartures(&d, v)
+	t.seeReplacements(&d, v)
+	gate := t.gate(&d, v)
+	t.launch(&d, v, unschedulable(gate))
+	d.waiting = append(d.waiting, gate...)
+	d.done = len(v.here) == 0 && len(gate) == 0 && !t.anyInFlight()
+	return d
+}
+
+func (t *tracker) anyInFlight() bool {
+	for _, a := range t.attempts {
+		if a.inFlight {
+			return true
+		}
+	}
+	return false
+}
+
+// seeDepartures notes which pods have begun to leave and which are gone. A pod that left without our doing (its kubelet, a
+// person, a rollout) is progress all the same, and its workload is held to the gate.
+func (t *tracker) seeDepartures(d *decision, v view) {
+	for _, p := range sorted(v.here) {
+		t.seen[p.UID] = p
+		if p.Terminating() {
+			t.leave(p, v.now)
+		}
+	}
+	for _, p := range sorted(t.seen) {
+		if _, still := v.here[p.UID]; still {
+			continue
+		}
+		delete(t.seen, p.UID)
+		if finished(v, p) {
+			continue
+		}
+		since := t.leave(p, v.now)
+		t.moves = append(t.moves, upgrade.Move{Pod: p.Ref(), Workload: p.Workload, Node: t.node, At: v.now})
+		d.events = append(d.events, upgrade.Event{
+			Kind: upgrade.PodGone, Pod: p.Ref(), Workload: p.Workload, Took: upgrade.Seconds(v.now.Sub(since)),
+		})
+	}
+}
+
+// finished tells that the pod is still on its node and does not have to leave it any more.
+func finished(v view, p upgrade.Pod) bool {
+	return slices.ContainsFunc(v.Pods, func(now upgrade.Pod) bool { return now.UID == p.UID && now.Finished })
+}
+
+// leave notes, once, that the pod is leaving, and returns since when.
+func (t *tracker) leave(p upgrade.Pod, now time.Time) time.Time {
+	if since, ok := t.leaving[p.UID]; ok {
+		return since
+	}
+	t.leaving[p.UID] = now
+	if p.Disposition() == upgrade.Moves {
+		t.lost[p.Workload.UID] = append(t.lost[p.Workload.UID], now)
+	}
+	return now
+}
+
+// seeReplacements tells of new pods that are Ready, of the workloads that lost one here.
+func (t *tracker) seeReplacements(d *decision, v view) {
+	for _, uid := range t.losers() {
+		for _, p := range v.of[uid] {
+			if t.known[p.UID] || !p.Ready || p.Terminating() {
+				continue
+			}
+			t.known[p.UID] = true
+			e := upgrade.Event{Kind: upgrade.PodReplaced, Pod: p.Ref(), Workload: p.Workload, Node: p.Node}
+			if lost := t.lost[uid]; t.replaced[uid] < len(lost) {
+				e.Took = upgrade.Seconds(v.now.Sub(lost[t.replaced[uid]]))
+				t.replaced[uid]++
+			}
+			d.events = append(d.events, e)
+		}
+	}
+}
+
+// losers are the UIDs of the workloads that lost a pod here, sorted.
+func (t *tracker) losers() []string { return slices.Sorted(maps.Keys(t.lost)) }
+
+// launch decides about every pod that is still here: evict it now, or say why not.
+func (t *tracker) launch(d *decision, v view, held string) {
+	busy := map[string]bool{} // budgets, and workloads without one, that have an eviction under way
+	for _, a := range t.attempts {
+		if a.inFlight {
+			for key := range a.revisions {
+				busy[key] = true
+			}
+		}
+	}
+	for _, p := range sorted(v.here) {
+		if w, wait := t.holds(d, v, p, held, busy); wait {
+			d.waiting = append(d.waiting, w)
+			continue
+		}
+		if a := t.attempts[p.UID]; a != nil && a.inFlight {
+			continue
+		}
+		revisions := map[string]string{}
+		for _, key := range slots(p) {
+			busy[key] = true
+			revisions[key] = v.Budgets[key].Revision
+		}
+		a := t.attempts[p.UID]
+		if a == nil {
+			a = &attempt{}
+			t.attempts[p.UID] = a
+		}
+		a.inFlight, a.revisions, a.tries = true, revisions, a.tries+1
+		d.evict = append(d.evict, p)
+	}
+}
+
+// slots are what an eviction of p occupies while it is under way: each of its budgets (two evictions at once on one budget
+// collide in the API server and cost it half a second of sleep), or its workload if it has none.
+func slots(p upgrade.Pod) []string {
+	if len(p.Budgets) > 0 {
+		return p.Budgets
+	}
+	if p.Workload.UID != "" {
+		return []string{"workload " + p.Workload.UID}
+	}
+	return nil
+}
+
+// holds tells whether p cannot be evicted now, and why. The reasons are stable while nothing changes.
+func (t *tracker) holds(d *decision, v view, p upgrade.Pod, held string, busy map[string]bool) (upgrade.Waiting, bool) {
+	wait := func(reason string, args ...any) (upgrade.Waiting, bool) {
+		return upgrade.Waiting{Object: p.Ref(), Node: t.node, Reason: fmt.Sprintf(reason, args...)}, true
+	}
+	switch {
+	case p.Terminating():
+		late := p.EndsBy.Add(overdue)
+		if v.now.Before(late) {
+			d.wakeAt(late)
+			return wait("is stopping, its grace period ends at %s", p.EndsBy.UTC().Format(time.TimeOnly))
+		}
+		return wait("should have stopped at %s and has not: a finalizer or its kubelet holds it; it is not deleted by force", p.EndsBy.UTC().Format(time.TimeOnly))
+	case p.Disposition() == upgrade.Awaited:
+		return wait("%s is running and is left to finish", p.Workload)
+	case p.Disposition() == upgrade.Lost && !t.loseBarePods:
+		return wait("no controller will make it again, and %s was not given", upgrade.AllowBarePods)
+	case len(p.Budgets) > 1 && !p.Pending:
+		w, _ := wait("PodDisruptionBudgets %s both select it, and the eviction API refuses such a pod", strings.Join(p.Budgets, " and "))
+		w.Budget = p.Budgets[0]
+		return w, true
+	}
+	a := t.attempts[p.UID]
+	if a != nil && a.inFlight {
+		return upgrade.Waiting{}, false
+	}
+	if a != nil && a.answer.Kind == upgrade.Accepted && v.now.Before(a.notBefore) {
+		return wait("is evicted")
+	}
+	if held != "" {
+		return wait("is held back, since %s", held)
+	}
+	for _, key := range slots(p) {
+		if busy[key] {
+			return wait("waits its turn: another eviction of %s is under way", orWorkload(p))
+		}
+	}
+	if len(p.Budgets) == 0 {
+		if w := t.unguarded(v, p); w != "" {
+			return wait("waits its turn: %s has no PodDisruptionBudget, so its pods go one at a time, and %s", p.Workload, w)
+		}
+	}
+	return t.budgetHolds(d, v, p, a)
+}
+
+func orWorkload(p upgrade.Pod) string {
+	if len(p.Budgets) > 0 {
+		return "PodDisruptionBudget " + p.Budgets[0]
+	}
+	return p.Workload.String()
+}
+
+// unguarded says why a pod that no budget protects must wait: no budget is not a licence to take all replicas at once, so such
+// a workload loses its next pod when it is as available as it was.
+func (t *tracker) unguarded(v view, p upgrade.Pod) string {
+	if !p.Ready || p.Workload.UID == "" || t.lost[p.Workload.UID] == nil {
+		return ""
+	}
+	ready, wanted := readyPods(v.of[p.Workload.UID]), t.wanted(v.State, p.Workload.UID)
+	if ready < wanted {
+		return fmt.Sprintf("%d of %d are Ready", ready, wanted)
+	}
+	return ""
+}
+
+// budgetHolds asks the cached budget, and the last answer about p.
+func (t *tracker) budgetHolds(d *decision, v view, p upgrade.Pod, a *attempt) (upgrade.Waiting, bool) {
+	w := upgrade.Waiting{Object: p.Ref(), Node: t.node}
+	var b upgrade.Budget
+	if len(p.Budgets) == 1 {
+		b = v.Budgets[p.Budgets[0]]
+		w.Budget = b.Key()
+	}
+	if a != nil && a.answer.Kind != "" {
+		w.Reason = a.answer.Message
+		news := w.Budget != "" && a.answer.Kind == upgrade.BudgetSpent && b.Revision != a.revisions[w.Budget] && b.Allowed > 0
+		if !news && v.now.Before(a.notBefore) {
+			if w.Budget != "" && a.answer.Kind == upgrade.BudgetSpent {
+				w.Reason = budgetReason(b)
+			}
+			d.wakeAt(a.notBefore)
+			return w, true
+		}
+		return w, false
+	}
+	if w.Budget == "" || b.Allowed > 0 && b.Current && !t.stale(b) || b.Frees(p) {
+		return w, false
+	}
+	// The cache says no. The API is asked all the same now and then, in case the cache is behind.
+	if ask := t.began.Add(retryLast); v.now.Before(ask) {
+		w.Reason = budgetReason(b)
+		d.wakeAt(ask)
+		return w, true
+	}
+	return w, false
+}
+
+func budgetReason(b upgrade.Budget) string {
+	return fmt.Sprintf("PodDisruptionBudget %s allows no eviction now (%s)", b.Key(), b.Why())
+}
+
+// stale tells that the cache has not yet seen what our own last eviction did to the budget.
+func (t *tracker) stale(b upgrade.Budget) bool {
+	for _, a := range t.attempts {
+		if a.answer.Kind == upgrade.Accepted && a.revisions[b.Key()] == b.Revision {
+			return true
+		}
+	}
+	return false
+}
+
+// answered takes in how the API answered an eviction.
+func (t *tracker) answered(p upgrade.Pod, answer upgrade.Answer, now time.Time) {
+	a := t.attempts[p.UID]
+	a.inFlight, a.answer = false, answer
+	if answer.Kind == upgrade.Accepted {
+		t.leave(p, now)
+		t.news = append(t.news, upgrade.Event{Kind: upgrade.PodEvicted, Pod: p.Ref(), Workload: p.Workload})
+		a.notBefore = now.Add(retryLast)
+		return
+	}
+	a.notBefore = now.Add(max(answer.RetryAfter, min(retryLast, retryFirst<<min(a.tries-1, 4))))
+}
+
+func (d *decision) wakeAt(at time.Time) {
+	if d.wake.IsZero() || at.Before(d.wake) {
+		d.wake = at
+	}
+}
+
+func sorted(pods map[string]upgrade.Pod) []upgrade.Pod {
+	list := slices.Collect(maps.Values(pods))
+	slices.SortFunc(list, func(a, b upgrade.Pod) int { return strings.Compare(a.Key()+a.UID, b.Key()+b.UID) })
+	return list
+}

@@ -1,0 +1,76 @@
+package upgrade
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Cluster is the part of a cluster that its provider knows: identity, control plane and node pools.
+type Cluster struct {
+	Provider string `json:"provider"`
+	Project  string `json:"project,omitempty"`
+	Location string `json:"location,omitempty"`
+	Name     string `json:"name"`
+	// Regional tells that the control plane has replicas, so that its API stays up while it is upgraded.
+	Regional bool `json:"regional"`
+	// ControlPlaneVersion is the version that the API server runs now, without a leading "v".
+	ControlPlaneVersion string `json:"controlPlaneVersion"`
+	Channel             string `json:"channel,omitempty"`
+	Pools               []Pool `json:"-"`
+	// Versions is what the provider offers this cluster today.
+	Versions Versions `json:"-"`
+}
+
+// Pool is a node pool as its provider sees it.
+type Pool struct {
+	Name    string
+	Version string
+	// Zones are the zones that the provider spreads the pool over.
+	Zones       []string
+	Autoscaling Autoscaling
+	// MadeBy is the run that created the pool, empty for one that Upshift did not make.
+	MadeBy string
+	// Settling tells that the provider is still working on the pool.
+	Settling bool
+	// Config is the provider's whole configuration of the pool as canonical JSON, without status, size and etag: what a
+	// clone carries over and what the digest covers.
+	Config json.RawMessage
+}
+
+// Autoscaling is what a pool's autoscaler may do. The provider's own settings travel opaquely, so that restoring gives back
+// exactly what was frozen.
+type Autoscaling struct {
+	Enabled bool `json:"enabled"`
+	// Summary is for people: "1 to 5 nodes a zone".
+	Summary string `json:"summary,omitempty"`
+	// Settings are the provider's, as JSON.
+	Settings json.RawMessage `json:"settings,omitempty"`
+}
+
+// Versions is what a provider offers.
+type Versions struct {
+	// Default is the version that the cluster's channel gives to new clusters.
+	Default string
+	// Valid are the versions that the cluster's channel offers, in any order.
+	Valid []string
+	// Nodes are all versions that nodes may run, older ones included.
+	Nodes []string
+}
+
+// Snapshot is what was read of a cluster at one time.
+type Snapshot struct {
+	TakenAt time.Time
+	Cluster Cluster
+	State   State
+}
+
+// Clone says what a new pool is like.
+type Clone struct {
+	// Of is the pool to copy.
+	Of           string
+	Name         string
+	Version      string
+	NodesPerZone int
+	// Run is the run that makes it.
+	Run string
+}

@@ -1,0 +1,76 @@
+package upgrade
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"slices"
+)
+
+// digest is "sha256:" and the hash of what a person approves: which cluster, which versions, what is done and with what
+// harm. Names of nodes and pods, estimates and times are left out, so that a preempted node or a new replica does not void an
+// approval.
+func digest(p Plan, s Snapshot) (string, error) {
+	type pool struct {
+		Name, Action, From, To, NewName string
+		Autoscaling                     Autoscaling
+		DrainTimeout                    Seconds
+		Config                          json.RawMessage
+	}
+	type finding struct {
+		Check, Severity, Object string
+	}
+	content := struct {
+		Provider, Project, Location, Name string
+		ControlPlane, Target              string
+		Options                           Options
+		Pools                             []pool
+		Budgets                           map[string]json.RawMessage
+		Consents                          []Consent
+		Findings                          []finding
+	}{
+		Provider: p.Cluster.Provider, Project: p.Cluster.Project, Location: p.Cluster.Location, Name: p.Cluster.Name,
+		ControlPlane: p.Cluster.ControlPlaneVersion, Target: p.Target.Version, Options: p.Options,
+		Budgets: map[string]json.RawMessage{}, Consents: p.Consents,
+	}
+	// What was asked for is resolved: "latest" and the version that it came to are the same plan.
+	content.Options.Target = ""
+	for _, pp := range p.Pools {
+		content.Pools = append(content.Pools, pool{
+			Name: pp.Name, Action: string(pp.Action), From: pp.From, To: pp.To, NewName: pp.NewName,
+			Autoscaling: pp.Autoscaling, DrainTimeout: p.Options.DrainTimeout, Config: pp.Config,
+		})
+	}
+	for _, pod := range podsOn(s.State, p.Pools) {
+		for _, key := range pod.Budgets {
+			content.Budgets[key] = s.State.Budgets[key].Spec
+		}
+	}
+	owners := map[string]Ref{}
+	for _, pod := range s.State.Pods {
+		if !pod.Workload.IsZero() {
+			owners[pod.UID] = pod.Workload
+		}
+	}
+	for _, f := range p.Findings {
+		object := f.Object
+		if owner, ok := owners[f.Object.UID]; ok {
+			object = owner
+		}
+		// Whether a budget's last disruption is taken at this moment changes by the minute; its spec is hashed above.
+		if f.Severity == Info || f.Check == "pdb-blocks" {
+			continue
+		}
+		content.Findings = append(content.Findings, finding{f.Check, string(f.Severity), object.String()})
+	}
+	slices.SortFunc(content.Findings, func(a, b finding) int {
+		return bytes.Compare([]byte(a.Check+a.Object), []byte(b.Check+b.Object))
+	})
+	data, err := json.Marshal(content)
+	if err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(data)
+	return "sha256:" + hex.EncodeToString(sum[:]), nil
+}
