@@ -1,0 +1,268 @@
+// Package engine carries out a plan, step by step, and says what happened. Every step looks first, acts on what is missing,
+// then checks: carrying out a step a second time finds its work done.
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/upshift-k8s/upshift/internal/drain"
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+// Provider changes the node pools of one cluster. The calls that change something return the operation that does it, and are
+// re-entrant: what is there already is adopted, with the operation that is still busy with it, or "" if none is.
+// Implementations wait while the provider is busy with somebody else's operation.
+type Provider interface {
+	Pools(ctx context.Context) ([]upgrade.Pool, error)
+	// CreatePool makes a pool like another one. A pool of that name that no run made is an error.
+	CreatePool(ctx context.Context, clone upgrade.Clone) (operation string, err error)
+	DeletePool(ctx context.Context, name string) (operation string, err error)
+	SetAutoscaling(ctx context.Context, pool string, a upgrade.Autoscaling) (operation string, err error)
+	// Wait returns when the operation is over, with its error if it failed. It calls progress with what people should know.
+	Wait(ctx context.Context, operation string, progress func(string)) error
+}
+
+// Cluster is what the engine needs of the Kubernetes API. Implementations are safe for concurrent use.
+type Cluster interface {
+	drain.Cluster
+	// Cordon makes the node unschedulable in the name of the run. A node that is cordoned already, or gone, is left alone.
+	Cordon(ctx context.Context, node, run string) error
+	// Uncordon undoes Cordon where it was this run's; any other cordon is left alone.
+	Uncordon(ctx context.Context, node, run string) error
+	// Occupants reads from the API itself, not from a cache, what is on the pool's nodes.
+	Occupants(ctx context.Context, pool string) (upgrade.Occupants, error)
+}
+
+// Engine carries out one plan. Its fields are set before Run and not changed after.
+type Engine struct {
+	Provider Provider
+	Cluster  Cluster
+	Plan     upgrade.Plan
+	// LoseBarePods is the consent to evict pods that nobody will make again.
+	LoseBarePods bool
+	// Save stores the run; it is called before and after everything that changes something. An error ends the run.
+	Save func(*upgrade.Run) error
+	// Notify is told every event, one at a time.
+	Notify func(upgrade.Event)
+
+	run *upgrade.Run
+}
+
+// Paused is the error of a run that a person has to look at. Nothing that was done is undone.
+type Paused struct {
+	Problem string
+	Waiting []upgrade.Waiting
+	Next    []string
+}
+
+func (p *Paused) Error() string { return p.Problem }
+
+// cleanupTimeout bounds what is put back after a run has ended, so that a runner that stops us is not kept waiting.
+const cleanupTimeout = 2 * time.Minute
+
+// Run carries out the steps that are not done, and ends with run in a state that says how it went. The error is nil only if
+// the run succeeded: Paused, the context's, or what failed.
+func (e *Engine) Run(ctx context.Context, run *upgrade.Run) error {
+	e.run = run
+	err := e.steps(ctx)
+	now := time.Now()
+	var paused *Paused
+	switch {
+	case err == nil:
+		err = e.release(ctx)
+		run.State, run.FinishedAt = upgrade.Succeeded, &now
+		if err != nil {
+			run.State, run.Problem = upgrade.Failed, err.Error()
+		}
+	case ctx.Err() != nil:
+		run.State, run.Problem = upgrade.Interrupted, "interrupted: "+context.Cause(ctx).Error()
+		run.Next = e.carryOn()
+	case errors.As(err, &paused):
+		run.State, run.Problem, run.Waiting = upgrade.Paused, paused.Problem, paused.Waiting
+		run.Next = slices.Concat(paused.Next, e.carryOn())
+	default:
+		run.State, run.Problem, run.FinishedAt = upgrade.Failed, err.Error(), &now
+		if undo := e.release(ctx); undo != nil {
+			run.Problem += "; and putting things back: " + undo.Error()
+		}
+		run.Next = e.leftBehind(ctx)
+	}
+	if saveErr := e.Save(run); saveErr != nil && err == nil {
+		err = fmt.Errorf("save the run: %w", saveErr)
+	}
+	return err
+}
+
+func (e *Engine) steps(ctx context.Context) error {
+	// The list can grow while it is walked: nodes that joined a pool are drained too.
+	for i := 0; i < len(e.run.Steps); i++ {
+		step := e.run.Steps[i]
+		if step.State == upgrade.StepDone {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := e.step(ctx, step); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// step carries out one step between two saves.
+func (e *Engine) step(ctx context.Context, step upgrade.Step) error {
+	start := time.Now()
+	e.update(step.ID, func(s *upgrade.Step) { s.State, s.StartedAt = upgrade.StepRunning, &start })
+	if err := e.Save(e.run); err != nil {
+		return fmt.Errorf("save the run before %s: %w", step.ID, err)
+	}
+	e.notify(upgrade.Event{Kind: upgrade.StepStarted, Step: step})
+	pool, ok := e.Plan.Pool(step.Pool)
+	if !ok {
+		return fmt.Errorf("step %s: the plan has no pool %s", step.ID, step.Pool)
+	}
+	err := e.do(ctx, step, pool)
+	end := time.Now()
+	e.update(step.ID, func(s *upgrade.Step) {
+		s.State, s.FinishedAt = upgrade.StepDone, &end
+		if err != nil {
+			s.State, s.FinishedAt = upgrade.StepFailed, nil
+		}
+	})
+	if err != nil {
+		return err
+	}
+	e.notify(upgrade.Event{Kind: upgrade.StepFinished, Step: step, Took: upgrade.Seconds(end.Sub(start))})
+	if err := e.Save(e.run); err != nil {
+		return fmt.Errorf("save the run after %s: %w", step.ID, err)
+	}
+	return nil
+}
+
+func (e *Engine) do(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
+	switch step.Kind {
+	case upgrade.FreezeAutoscaling:
+		return e.freezeAutoscaling(ctx, step, pool)
+	case upgrade.CreatePool:
+		return e.createPool(ctx, step, pool)
+	case upgrade.WaitNodes:
+		return e.waitNodes(ctx, step, pool)
+	case upgrade.CordonPool:
+		return e.cordonPool(ctx, step, pool)
+	case upgrade.DrainNode:
+		return e.drainNode(ctx, step, pool)
+	case upgrade.Soak:
+		return e.soak(ctx)
+	case upgrade.DeletePool:
+		return e.deletePool(ctx, step, pool)
+	case upgrade.RestoreAutoscaling:
+		return e.restoreAutoscaling(ctx, step, pool)
+	}
+	return fmt.Errorf("step %s: unknown kind %s", step.ID, step.Kind)
+}
+
+// update changes the record of a step.
+func (e *Engine) update(id string, change func(*upgrade.Step)) {
+	if i := slices.IndexFunc(e.run.Steps, func(s upgrade.Step) bool { return s.ID == id }); i >= 0 {
+		change(&e.run.Steps[i])
+	}
+}
+
+func (e *Engine) notify(event upgrade.Event) {
+	event.Time = time.Now()
+	for _, s := range e.run.Steps {
+		if s.Kind != upgrade.DrainNode || event.Step.Kind != upgrade.DrainNode {
+			continue
+		}
+		event.Of++
+		if s.ID == event.Step.ID {
+			event.N = event.Of
+		}
+	}
+	e.Notify(event)
+}
+
+func (e *Engine) progress(step upgrade.Step) func(string) {
+	return func(text string) { e.notify(upgrade.Event{Kind: upgrade.StepProgress, Step: step, Text: text}) }
+}
+
+// operate records the operation of a step and waits for it.
+func (e *Engine) operate(ctx context.Context, step upgrade.Step, operation string) error {
+	if operation == "" {
+		return nil
+	}
+	e.update(step.ID, func(s *upgrade.Step) { s.Operation = operation })
+	if err := e.Save(e.run); err != nil {
+		return fmt.Errorf("save operation %s: %w", operation, err)
+	}
+	return e.Provider.Wait(ctx, operation, e.progress(step))
+}
+
+// release puts back what a final state does not keep: our cordons and frozen autoscaling. It goes on after an error, and
+// after ctx is cancelled.
+func (e *Engine) release(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer cancel()
+	var errs []error
+	for _, node := range e.Cluster.State().Nodes {
+		if node.CordonedBy == e.run.ID {
+			errs = append(errs, e.Cluster.Uncordon(ctx, node.Name, e.run.ID))
+		}
+	}
+	pools, err := e.Provider.Pools(ctx)
+	if err != nil {
+		return errors.Join(append(errs, fmt.Errorf("restore autoscaling: %w", err))...)
+	}
+	for _, pool := range pools {
+		settings, frozen := e.run.Frozen[pool.Name]
+		if !frozen {
+			continue
+		}
+		operation, err := e.Provider.SetAutoscaling(ctx, pool.Name, settings)
+		if err == nil && operation != "" {
+			err = e.Provider.Wait(ctx, operation, func(string) {})
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("restore autoscaling of %s: %w", pool.Name, err))
+			continue
+		}
+		delete(e.run.Frozen, pool.Name)
+	}
+	return errors.Join(errs...)
+}
+
+// carryOn says how to go on after a run that is not final, and what it keeps until then.
+func (e *Engine) carryOn() []string {
+	next := []string{"run upgrade again: it goes on where this run stopped"}
+	for pool, a := range e.run.Frozen {
+		next = append(next, fmt.Sprintf("the autoscaling of %s (%s) is off until the upgrade is finished", pool, a.Summary))
+	}
+	slices.Sort(next[1:])
+	return next
+}
+
+// leftBehind says which pools a failed run made and left.
+func (e *Engine) leftBehind(ctx context.Context) []string {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
+	defer cancel()
+	pools, err := e.Provider.Pools(ctx)
+	if err != nil {
+		return nil
+	}
+	var made []string
+	for _, pool := range pools {
+		if pool.MadeBy == e.run.ID {
+			made = append(made, pool.Name)
+		}
+	}
+	if len(made) == 0 {
+		return nil
+	}
+	return []string{"this run made and left: " + strings.Join(made, ", ") + "; run upgrade again to go on with it, or delete it"}
+}

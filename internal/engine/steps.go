@@ -1,0 +1,306 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/upshift-k8s/upshift/internal/drain"
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+const (
+	// nodesTimeout is for the nodes of a new pool to be Ready once the provider has made it. A shorter drain-timeout, being
+	// the longest that a person wants to wait for one node, bounds it too.
+	nodesTimeout = 20 * time.Minute
+	// detachTimeout is for the volumes of a drained node to be detached.
+	detachTimeout = 2 * time.Minute
+)
+
+func (e *Engine) freezeAutoscaling(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
+	// The settings are in the record before they are off in the cluster.
+	e.run.Frozen[pool.Name] = pool.Autoscaling
+	if err := e.Save(e.run); err != nil {
+		return fmt.Errorf("save the autoscaling of %s: %w", pool.Name, err)
+	}
+	return e.setAutoscaling(ctx, step, pool.Name, upgrade.Autoscaling{})
+}
+
+// restoreAutoscaling gives the new pool what the old one had.
+func (e *Engine) restoreAutoscaling(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
+	if err := e.setAutoscaling(ctx, step, pool.NewName, pool.Autoscaling); err != nil {
+		return err
+	}
+	if e.Plan.Options.Delete != upgrade.DeleteNever {
+		delete(e.run.Frozen, pool.Name)
+	}
+	return nil
+}
+
+func (e *Engine) setAutoscaling(ctx context.Context, step upgrade.Step, pool string, a upgrade.Autoscaling) error {
+	operation, err := e.Provider.SetAutoscaling(ctx, pool, a)
+	if err == nil {
+		err = e.operate(ctx, step, operation)
+	}
+	if err != nil {
+		return fmt.Errorf("set the autoscaling of %s: %w", pool, err)
+	}
+	return nil
+}
+
+func (e *Engine) createPool(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
+	operation, err := e.Provider.CreatePool(ctx, upgrade.Clone{
+		Of: pool.Name, Name: pool.NewName, Version: pool.To, NodesPerZone: pool.NodesPerZone, Run: e.run.ID,
+	})
+	if err == nil {
+		err = e.operate(ctx, step, operation)
+	}
+	if err != nil {
+		return fmt.Errorf("create pool %s: %w", pool.NewName, err)
+	}
+	// A finished operation is not yet a pool as wanted.
+	pools, err := e.Provider.Pools(ctx)
+	if err != nil {
+		return fmt.Errorf("look at the new pool %s: %w", pool.NewName, err)
+	}
+	i := slices.IndexFunc(pools, func(p upgrade.Pool) bool { return p.Name == pool.NewName })
+	if i < 0 {
+		return fmt.Errorf("create pool %s: the operation is done and the pool is not there", pool.NewName)
+	}
+	if pools[i].Version != pool.To {
+		return fmt.Errorf("create pool %s: it came up at %s instead of %s", pool.NewName, pools[i].Version, pool.To)
+	}
+	return nil
+}
+
+func (e *Engine) waitNodes(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
+	wanted := pool.NodesPerZone * len(pool.Zones)
+	timeout := nodesTimeout
+	if asked := time.Duration(e.Plan.Options.DrainTimeout); asked > 0 {
+		timeout = min(timeout, asked)
+	}
+	told := -1
+	var ready int
+	var waiting []upgrade.Waiting
+	done, err := e.until(ctx, timeout, func() bool {
+		ready, waiting = newNodes(e.Cluster.State(), pool)
+		if ready != told {
+			e.progress(step)(fmt.Sprintf("%d of %d nodes Ready at %s", ready, wanted, pool.To))
+			told = ready
+		}
+		return ready >= wanted
+	})
+	if err != nil || done {
+		return err
+	}
+	if missing := wanted - ready - len(waiting); missing > 0 {
+		waiting = append(waiting, upgrade.Waiting{
+			Object: upgrade.Ref{Kind: "NodePool", Name: pool.NewName}, Reason: fmt.Sprintf("%d nodes have not joined the cluster", missing),
+		})
+	}
+	return &Paused{
+		Problem: fmt.Sprintf("%d of %d nodes of the new pool %s are Ready after %s; the nodes of %s are untouched", ready, wanted, pool.NewName, timeout, pool.Name),
+		Waiting: waiting,
+		Next:    []string{fmt.Sprintf("find out why: kubectl describe nodes -l cloud.google.com/gke-nodepool=%s", pool.NewName)},
+	}
+}
+
+// newNodes counts the nodes of the new pool that are Ready at the version, and says what the others lack.
+func newNodes(s upgrade.State, pool upgrade.PoolPlan) (ready int, waiting []upgrade.Waiting) {
+	for _, n := range s.PoolNodes(pool.NewName) {
+		object := upgrade.Ref{Kind: "Node", Name: n.Name}
+		switch {
+		case !n.Ready:
+			waiting = append(waiting, upgrade.Waiting{Object: object, Node: n.Name, Reason: "is not Ready"})
+		case n.Version != pool.To:
+			waiting = append(waiting, upgrade.Waiting{Object: object, Node: n.Name, Reason: fmt.Sprintf("runs %s instead of %s", n.Version, pool.To)})
+		default:
+			ready++
+		}
+	}
+	return ready, waiting
+}
+
+// until waits for condition, looking at every change of the cluster, and tells whether it came true within the timeout.
+func (e *Engine) until(ctx context.Context, timeout time.Duration, condition func() bool) (bool, error) {
+	deadline := time.NewTimer(timeout)
+	defer deadline.Stop()
+	for {
+		changed := e.Cluster.Changed()
+		if condition() {
+			return true, nil
+		}
+		select {
+		case <-changed:
+		case <-deadline.C:
+			return false, nil
+		case <-ctx.Done():
+			return false, context.Cause(ctx)
+		}
+	}
+}
+
+// cordonPool cordons every node of the old pool, so that no pod moves twice.
+func (e *Engine) cordonPool(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
+	for _, n := range e.Cluster.State().PoolNodes(pool.Name) {
+		if err := e.cordon(ctx, step, pool, n); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cordon cordons a node and sees to it that the run has a step that drains it.
+func (e *Engine) cordon(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan, n upgrade.Node) error {
+	drainStep := upgrade.NewStep(upgrade.DrainNode, pool.Name, n.Name)
+	if !slices.ContainsFunc(e.run.Steps, func(s upgrade.Step) bool { return s.ID == drainStep.ID }) {
+		// After the pool's last drain, or, before any, after its cordon.
+		at := 0
+		for i, s := range e.run.Steps {
+			if s.Pool == pool.Name && (s.Kind == upgrade.DrainNode || s.Kind == upgrade.CordonPool) {
+				at = i + 1
+			}
+		}
+		drainStep.State = upgrade.StepPending
+		e.run.Steps = slices.Insert(e.run.Steps, at, drainStep)
+	}
+	if err := e.Cluster.Cordon(ctx, n.Name, e.run.ID); err != nil {
+		return fmt.Errorf("cordon node %s: %w", n.Name, err)
+	}
+	if !n.Unschedulable {
+		e.notify(upgrade.Event{Kind: upgrade.NodeCordoned, Step: step, Node: n.Name})
+	}
+	return nil
+}
+
+func (e *Engine) drainNode(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
+	result, err := drain.Node(ctx, e.Cluster, step.Node, drain.Options{
+		Timeout: time.Duration(pool.DrainTimeout), LoseBarePods: e.LoseBarePods,
+		Notify: func(event upgrade.Event) {
+			event.Step = step
+			e.notify(event)
+		},
+	})
+	e.run.Moves = append(e.run.Moves, result.Moves...)
+	if blocked := drain.AsBlocked(err); blocked != nil {
+		return &Paused{Problem: blocked.Error(), Waiting: blocked.Waiting, Next: remedies(blocked.Waiting)}
+	}
+	if err != nil {
+		return err
+	}
+	e.run.NodesDrained++
+	return nil
+}
+
+// remedies are the commands with which a person finds out more about what a drain waits for.
+func remedies(waiting []upgrade.Waiting) []string {
+	var next []string
+	for _, w := range waiting {
+		command := fmt.Sprintf("kubectl describe %s -n %s %s", strings.ToLower(w.Object.Kind), w.Object.Namespace, w.Object.Name)
+		if namespace, name, ok := strings.Cut(w.Budget, "/"); ok {
+			command = fmt.Sprintf("kubectl describe pdb -n %s %s", namespace, name)
+		}
+		if !slices.Contains(next, command) {
+			next = append(next, command)
+		}
+	}
+	return next
+}
+
+func (e *Engine) soak(ctx context.Context) error {
+	select {
+	case <-time.After(time.Duration(e.Plan.Options.Soak)):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// deletePool deletes an old pool that this run has drained, if nothing is on it that would die with it.
+func (e *Engine) deletePool(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
+	if err := e.emptied(ctx, step, pool); err != nil {
+		return err
+	}
+	operation, err := e.Provider.DeletePool(ctx, pool.Name)
+	if err == nil {
+		err = e.operate(ctx, step, operation)
+	}
+	if err != nil {
+		return fmt.Errorf("delete pool %s: %w", pool.Name, err)
+	}
+	e.run.ReplacedPools[pool.Name] = pool.NewName
+	return nil
+}
+
+// emptied returns nil if an uncached read shows that nothing but what leaves with its node is on the pool. Nodes that
+// joined meanwhile are cordoned and drained first; volumes get time to be detached.
+func (e *Engine) emptied(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
+	deadline := time.Now().Add(detachTimeout)
+	for {
+		there, err := e.Cluster.Occupants(ctx, pool.Name)
+		if err != nil {
+			return fmt.Errorf("look at what is left on pool %s: %w", pool.Name, err)
+		}
+		if err := e.drainLatecomers(ctx, step, pool, there); err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(there.Nodes, func(n upgrade.Node) bool { return !n.Unschedulable }) {
+			left := leftovers(there)
+			if len(left) == 0 {
+				return nil
+			}
+			if time.Now().After(deadline) {
+				return &Paused{
+					Problem: fmt.Sprintf("pool %s is drained and not empty, so it is not deleted", pool.Name),
+					Waiting: left, Next: remedies(left),
+				}
+			}
+		}
+		// Cheap and rare: a change of the cluster, or five seconds, and it is read again.
+		if _, err := e.until(ctx, 5*time.Second, e.nextChange()); err != nil {
+			return err
+		}
+	}
+}
+
+// nextChange returns a condition that is false the first time it is asked.
+func (e *Engine) nextChange() func() bool {
+	asked := false
+	return func() bool {
+		was := asked
+		asked = true
+		return was
+	}
+}
+
+func (e *Engine) drainLatecomers(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan, there upgrade.Occupants) error {
+	for _, n := range there.Nodes {
+		if n.Unschedulable {
+			continue
+		}
+		if err := e.cordon(ctx, step, pool, n); err != nil {
+			return err
+		}
+		drainStep := upgrade.NewStep(upgrade.DrainNode, pool.Name, n.Name)
+		if err := e.step(ctx, drainStep); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leftovers are the things on a pool that would die with it.
+func leftovers(there upgrade.Occupants) []upgrade.Waiting {
+	var left []upgrade.Waiting
+	for _, p := range there.Pods {
+		if p.Disposition() != upgrade.Stays {
+			left = append(left, upgrade.Waiting{Object: p.Ref(), Node: p.Node, Reason: "is still on node " + p.Node})
+		}
+	}
+	for _, v := range there.Volumes {
+		left = append(left, upgrade.Waiting{Object: upgrade.Ref{Kind: "VolumeAttachment", Name: v}, Reason: "is not detached"})
+	}
+	return left
+}

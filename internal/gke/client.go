@@ -1,0 +1,209 @@
+// Package gke is the provider for Google Kubernetes Engine, over the container API.
+package gke
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"regexp"
+	"strings"
+
+	container "cloud.google.com/go/container/apiv1"
+	"cloud.google.com/go/container/apiv1/containerpb"
+	"golang.org/x/oauth2"
+	"golang.org/x/oauth2/google"
+	"google.golang.org/api/option"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+// EndpointVariable is gcloud's own variable for another endpoint of the container API.
+const EndpointVariable = "CLOUDSDK_API_ENDPOINT_OVERRIDES_CONTAINER"
+
+// Name is where a cluster is.
+type Name struct {
+	Project, Location, Cluster string
+}
+
+var namePattern = regexp.MustCompile(`^projects/([^/]+)/locations/([^/]+)/clusters/([^/]+)$`)
+
+// ParseName reads "projects/P/locations/L/clusters/C".
+func ParseName(text string) (Name, bool) {
+	m := namePattern.FindStringSubmatch(text)
+	if m == nil {
+		return Name{}, false
+	}
+	return Name{Project: m[1], Location: m[2], Cluster: m[3]}, true
+}
+
+func (n Name) String() string { return n.parent() + "/clusters/" + n.Cluster }
+
+func (n Name) parent() string { return "projects/" + n.Project + "/locations/" + n.Location }
+
+func (n Name) pool(name string) string { return n.String() + "/nodePools/" + name }
+
+// regional tells a region ("europe-west1") from a zone ("europe-west1-b"): GKE makes a regional control plane in the one and a
+// zonal one in the other.
+func (n Name) regional() bool { return strings.Count(n.Location, "-") == 1 }
+
+// Provider upgrades the node pools of one GKE cluster. It is safe for concurrent use.
+type Provider struct {
+	name   Name
+	client *container.ClusterManagerClient
+}
+
+// CheckEndpoint tells whether override can stand in for the container API's own endpoint; empty is fine.
+func CheckEndpoint(override string) error {
+	_, err := clientOptions(override)
+	return err
+}
+
+// clientOptions are those for an override: "http://host:port/" means no TLS and no credentials, and so only loopback.
+func clientOptions(override string) ([]option.ClientOption, error) {
+	if override == "" {
+		return nil, nil
+	}
+	const accepted = "want https://HOST[:PORT]/, or http://HOST:PORT/ on loopback"
+	u, err := url.Parse(override)
+	if err != nil || u.Host == "" {
+		return nil, fmt.Errorf("%s=%q: %s", EndpointVariable, override, accepted)
+	}
+	switch u.Scheme {
+	case "https":
+		host := u.Host
+		if u.Port() == "" {
+			host = net.JoinHostPort(u.Hostname(), "443")
+		}
+		return []option.ClientOption{option.WithEndpoint(host)}, nil
+	case "http":
+		addr, err := netip.ParseAddr(u.Hostname())
+		if u.Port() != "" && (u.Hostname() == "localhost" || err == nil && addr.IsLoopback()) {
+			return []option.ClientOption{
+				option.WithEndpoint(u.Host), option.WithoutAuthentication(),
+				option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())),
+			}, nil
+		}
+	}
+	return nil, fmt.Errorf("%s=%q: %s", EndpointVariable, override, accepted)
+}
+
+// Connect makes a provider for the cluster with application-default credentials, or for the API at override. It calls no API.
+func Connect(ctx context.Context, name Name, override, userAgent string) (*Provider, error) {
+	options, err := clientOptions(override)
+	if err != nil {
+		return nil, err
+	}
+	client, err := container.NewClusterManagerClient(ctx, append(options, option.WithUserAgent(userAgent))...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the container API: %w", err)
+	}
+	return &Provider{name: name, client: client}, nil
+}
+
+// Close closes the connection.
+func (p *Provider) Close() error { return p.client.Close() }
+
+// Access is how to reach a cluster's Kubernetes API.
+type Access struct {
+	// Host is a URL.
+	Host string
+	// CA is the PEM certificate to trust, empty for the system's.
+	CA []byte
+	// Tokens gives bearer tokens and refreshes them.
+	Tokens oauth2.TokenSource
+}
+
+// Endpoints are the ways to a cluster's API that a person can choose.
+var Endpoints = []string{"auto", "dns", "private", "public"}
+
+// Access reads where the cluster's API is, and takes application-default credentials for it. Which is one of Endpoints.
+func (p *Provider) Access(ctx context.Context, which string) (Access, error) {
+	cluster, err := p.client.GetCluster(ctx, &containerpb.GetClusterRequest{Name: p.name.String()})
+	if err != nil {
+		return Access{}, fmt.Errorf("get cluster %s: %w", p.name, err)
+	}
+	access, err := endpoint(cluster, which)
+	if err != nil {
+		return Access{}, fmt.Errorf("cluster %s: %w", p.name, err)
+	}
+	credentials, err := google.FindDefaultCredentials(ctx, "https://www.googleapis.com/auth/cloud-platform")
+	if err != nil {
+		return Access{}, fmt.Errorf("credentials for the Kubernetes API of %s: %w", p.name, err)
+	}
+	access.Tokens = credentials.TokenSource
+	return access, nil
+}
+
+// endpoint chooses how to reach the cluster. The DNS endpoint has a certificate of a public authority, so the cluster's own
+// CA must not be demanded of it.
+func endpoint(cluster *containerpb.Cluster, which string) (Access, error) {
+	config := cluster.GetControlPlaneEndpointsConfig()
+	dns := config.GetDnsEndpointConfig()
+	ip := config.GetIpEndpointsConfig()
+	var host string
+	switch which {
+	case "dns":
+		if dns.GetEndpoint() == "" {
+			return Access{}, fmt.Errorf("it has no DNS endpoint")
+		}
+		return Access{Host: "https://" + dns.GetEndpoint()}, nil
+	case "private":
+		host = ip.GetPrivateEndpoint()
+	case "public":
+		host = ip.GetPublicEndpoint()
+	default:
+		// GKE's own choice, unless only the DNS endpoint is open.
+		host = cluster.GetEndpoint()
+		if host == "" && dns.GetEndpoint() != "" {
+			return Access{Host: "https://" + dns.GetEndpoint()}, nil
+		}
+	}
+	if host == "" {
+		return Access{}, fmt.Errorf("it has no %s endpoint", which)
+	}
+	ca, err := base64.StdEncoding.DecodeString(cluster.GetMasterAuth().GetClusterCaCertificate())
+	if err != nil {
+		return Access{}, fmt.Errorf("its CA certificate is not base64: %w", err)
+	}
+	return Access{Host: "https://" + host, CA: ca}, nil
+}
+
+// Cluster reads the cluster, its pools and the versions that its channel offers.
+func (p *Provider) Cluster(ctx context.Context) (upgrade.Cluster, error) {
+	cluster, err := p.client.GetCluster(ctx, &containerpb.GetClusterRequest{Name: p.name.String()})
+	if err != nil {
+		return upgrade.Cluster{}, fmt.Errorf("get cluster %s: %w", p.name, err)
+	}
+	server, err := p.client.GetServerConfig(ctx, &containerpb.GetServerConfigRequest{Name: p.name.parent()})
+	if err != nil {
+		return upgrade.Cluster{}, fmt.Errorf("get the versions offered in %s: %w", p.name.parent(), err)
+	}
+	c := upgrade.Cluster{
+		Provider: "gke", Project: p.name.Project, Location: p.name.Location, Name: p.name.Cluster, Regional: p.name.regional(),
+		ControlPlaneVersion: cluster.GetCurrentMasterVersion(),
+		Versions: upgrade.Versions{
+			Default: server.GetDefaultClusterVersion(), Valid: server.GetValidMasterVersions(), Nodes: server.GetValidNodeVersions(),
+		},
+	}
+	if name := cluster.GetReleaseChannel().GetChannel(); name != 0 { // 0: on no channel
+		c.Channel = name.String()
+		for _, channel := range server.GetChannels() {
+			if channel.GetChannel() == name {
+				c.Versions.Default, c.Versions.Valid = channel.GetDefaultVersion(), channel.GetValidVersions()
+			}
+		}
+	}
+	for _, np := range cluster.GetNodePools() {
+		pool, err := readPool(np)
+		if err != nil {
+			return upgrade.Cluster{}, err
+		}
+		c.Pools = append(c.Pools, pool)
+	}
+	return c, nil
+}

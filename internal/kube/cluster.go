@@ -1,0 +1,136 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+// syncTimeout bounds the first read of everything; thousands of pods take seconds.
+const syncTimeout = time.Minute
+
+// Cluster is a Kubernetes cluster, with caches that follow it. It is safe for concurrent use.
+type Cluster struct {
+	client kubernetes.Interface
+	// poolLabel is the node label that names a node's pool.
+	poolLabel string
+	factory   informers.SharedInformerFactory
+	listers   listers
+
+	mu      sync.Mutex
+	changed chan struct{}
+	watch   error
+}
+
+// Watch connects to a cluster and returns once its caches are full. They follow the cluster until ctx is done.
+func Watch(ctx context.Context, config *rest.Config, poolLabel string) (*Cluster, error) {
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the Kubernetes API at %s: %w", config.Host, err)
+	}
+	return watch(ctx, client, poolLabel)
+}
+
+func watch(ctx context.Context, client kubernetes.Interface, poolLabel string) (*Cluster, error) {
+	c := &Cluster{
+		client: client, poolLabel: poolLabel, changed: make(chan struct{}),
+		factory: informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(stripManagedFields)),
+	}
+	c.listers = newListers(c.factory)
+	handler := cache.ResourceEventHandlerFuncs{
+		AddFunc: func(any) { c.bump() }, UpdateFunc: func(any, any) { c.bump() }, DeleteFunc: func(any) { c.bump() },
+	}
+	var synced []cache.InformerSynced
+	for _, informer := range c.listers.informers {
+		registration, err := informer.AddEventHandler(handler)
+		if err != nil {
+			return nil, fmt.Errorf("watch the cluster: %w", err)
+		}
+		if err := informer.SetWatchErrorHandler(c.watchFailed); err != nil {
+			return nil, fmt.Errorf("watch the cluster: %w", err)
+		}
+		synced = append(synced, registration.HasSynced)
+	}
+	c.factory.StartWithContext(ctx)
+	syncing, cancel := context.WithTimeout(ctx, syncTimeout)
+	defer cancel()
+	go func() {
+		// What cannot succeed by waiting ends the wait: credentials, permissions, a wrong address.
+		for syncing.Err() == nil {
+			changed := c.Changed()
+			if c.watchError() != nil {
+				cancel()
+			}
+			select {
+			case <-changed:
+			case <-syncing.Done():
+			}
+		}
+	}()
+	if !cache.WaitForCacheSync(syncing.Done(), synced...) {
+		if err := c.watchError(); err != nil {
+			return nil, fmt.Errorf("read the cluster: %w", err)
+		}
+		return nil, fmt.Errorf("read the cluster: its Kubernetes API gave no complete answer in %s: %w", syncTimeout, context.Cause(syncing))
+	}
+	return c, nil
+}
+
+// watchFailed notes an error of a list or watch. The reflector tries again by itself.
+func (c *Cluster) watchFailed(_ *cache.Reflector, err error) {
+	if permanent(err) {
+		c.mu.Lock()
+		c.watch = errors.Join(c.watch, err)
+		c.mu.Unlock()
+		c.bump()
+	}
+}
+
+// permanent tells errors that waiting does not cure before the caches are first full.
+func permanent(err error) bool {
+	return apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err)
+}
+
+func (c *Cluster) watchError() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.watch
+}
+
+func (c *Cluster) bump() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// Changed implements the engine's Cluster.
+func (c *Cluster) Changed() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.changed
+}
+
+// State implements the engine's Cluster.
+func (c *Cluster) State() upgrade.State {
+	return c.listers.state(c.poolLabel, time.Now())
+}
+
+// stripManagedFields drops what nobody here reads and what takes most of a cache's memory.
+func stripManagedFields(object any) (any, error) {
+	if accessor, err := meta.Accessor(object); err == nil {
+		accessor.SetManagedFields(nil)
+	}
+	return object, nil
+}
