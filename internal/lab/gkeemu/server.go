@@ -1,0 +1,108 @@
+// Package gkeemu emulates as much of GKE's API as an upgrade by node pools needs. A real gRPC server on loopback serves the
+// real client library, and what it does to node pools it does to the Node objects of a real Kubernetes API:
+//
+//	srv, err := gkeemu.Start(ctx, gkeemu.Options{Timing: gkeemu.Timing{CreateNodePool: 5 * time.Second}})
+//	cluster := gkeemu.Cluster{Project: "p", Location: "europe-west1", Name: "cluster-1", Version: "1.34.2-gke.100", Kube: clientset}
+//	err = srv.AddCluster(cluster)
+//	err = srv.AddPool(ctx, cluster.Path(), &containerpb.NodePool{Name: "default-pool", InitialNodeCount: 1}, "")
+//
+// Served are GetCluster, GetServerConfig, CreateNodePool, GetNodePool, ListNodePools, DeleteNodePool, SetNodePoolAutoscaling,
+// GetOperation and ListOperations, with resource names in the modern form (projects/P/locations/L/clusters/C). Any other call
+// answers Unimplemented, is logged as an error and shows up in [Server.Unimplemented].
+//
+// It differs from GKE where a test is better served. Creating a pool refuses output-only fields, so that a clone that forgot
+// to clear one is found out. One operation at a time may change a cluster, whatever it changes. Deleting a pool does not
+// drain it: what still runs there is killed, and [Server.PodsKilled] tells. Nothing scales by itself, credentials are not
+// asked for, and an operation does not wait until its nodes are Ready.
+package gkeemu
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"cloud.google.com/go/container/apiv1/containerpb"
+	"google.golang.org/grpc"
+)
+
+// Options of an emulator; the zero value is a good one for unit tests.
+type Options struct {
+	// Timing is how long operations take; zero: no time at all.
+	Timing Timing
+	// ServerConfig are the versions on offer, in every location; nil: [DefaultServerConfig].
+	ServerConfig *containerpb.ServerConfig
+	// Log gets a line for each change, and an error for each call that is not emulated; nil: slog.Default().
+	Log *slog.Logger
+}
+
+// Timing is how long operations stay PENDING, and RUNNING by their kind. Nodes come and go evenly over the latter.
+type Timing struct {
+	Pending, CreateNodePool, DeleteNodePool, SetNodePoolAutoscaling time.Duration
+}
+
+// Server is a running emulator. Its methods may be called by several goroutines at once.
+type Server struct {
+	options  Options
+	log      *slog.Logger
+	listener net.Listener
+	grpc     *grpc.Server
+	ctx      context.Context // of the operations, which outlive the requests that began them
+	cancel   context.CancelFunc
+	work     sync.WaitGroup
+
+	mu         sync.Mutex
+	clusters   map[string]*cluster // by path
+	operations []*operation        // in the order in which they began
+	faults     []*Fault
+	calls      []Call
+	killed     []PodKilled
+}
+
+// Start listens on a free port of 127.0.0.1. The emulator ends with [Server.Close] or with ctx.
+func Start(ctx context.Context, options Options) (*Server, error) {
+	if options.ServerConfig == nil {
+		options.ServerConfig = DefaultServerConfig()
+	}
+	if options.Log == nil {
+		options.Log = slog.Default()
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("start the GKE emulator: %w", err)
+	}
+	s := &Server{
+		options:  options,
+		log:      options.Log.With("component", "gke-emulator"),
+		listener: listener,
+		clusters: map[string]*cluster{},
+	}
+	s.ctx, s.cancel = context.WithCancel(ctx)
+	s.grpc = grpc.NewServer(
+		grpc.UnaryInterceptor(s.intercept),
+		grpc.UnknownServiceHandler(s.unknown),
+		grpc.WaitForHandlers(true), // no operation begins after Close
+	)
+	containerpb.RegisterClusterManagerServer(s.grpc, &service{Server: s})
+	s.work.Go(func() {
+		if err := s.grpc.Serve(listener); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+			s.log.Error("serve", "error", err)
+		}
+	})
+	context.AfterFunc(s.ctx, s.grpc.Stop) //nolint:contextcheck // s.ctx is a child of ctx
+	return s, nil
+}
+
+// URL is "http://127.0.0.1:PORT/", fit for CLOUDSDK_API_ENDPOINT_OVERRIDES_CONTAINER: gRPC without TLS and credentials.
+func (s *Server) URL() string { return "http://" + s.listener.Addr().String() + "/" }
+
+// Close breaks every connection, abandons running operations where they are, and waits for both.
+// It may be called more than once.
+func (s *Server) Close() {
+	s.cancel()
+	s.grpc.Stop()
+	s.work.Wait()
+}

@@ -1,0 +1,150 @@
+package lab_test
+
+import (
+	"errors"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/upshift-k8s/upshift/internal/lab"
+	"github.com/upshift-k8s/upshift/internal/lab/labtest"
+)
+
+func TestProxy(t *testing.T) {
+	l := labtest.StartWith(t, lab.Options{Version: "v1.33.5-gke.1162000"})
+	upshift, err := kubernetes.NewForConfig(l.Config(lab.Upshift))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		name string
+		test func(*testing.T, *lab.Lab, kubernetes.Interface)
+	}{
+		{"the API claims the emulated version", claimsVersion},
+		{"requests are counted by user", countsRequests},
+		{"a kubeconfig works", kubeconfigWorks},
+		{"a stranger is refused", refusesStranger},
+		{"a cut ends watches and refuses connections until restored", cuts},
+	} {
+		t.Run(step.name, func(t *testing.T) { step.test(t, l, upshift) })
+	}
+}
+
+func claimsVersion(t *testing.T, l *lab.Lab, c kubernetes.Interface) {
+	for _, want := range []struct{ git, minor string }{
+		{"v1.33.5-gke.1162000", "33"},
+		{"v1.34.2-gke.100", "34"},
+		{lab.KubernetesVersion, "37"}, // its own, when it has nothing to claim
+	} {
+		got, err := c.Discovery().ServerVersion()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.GitVersion != want.git || got.Major != "1" || got.Minor != want.minor {
+			t.Errorf("got %+v, want %s", got, want.git)
+		}
+		l.Proxy().SetVersion(map[string]string{"33": "v1.34.2-gke.100"}[want.minor])
+	}
+}
+
+func countsRequests(t *testing.T, l *lab.Lab, c kubernetes.Interface) {
+	list := lab.Request{User: lab.Upshift, Verb: "list", Resource: "nodes"}
+	before := count(l, list)
+	for range 3 {
+		if _, err := c.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Straight to the API server: not counted.
+	if _, err := client(t, l).CoreV1().Nodes().List(t.Context(), metav1.ListOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if got := count(l, list) - before; got != 3 {
+		t.Errorf("counted %d, want 3: %+v", got, l.Proxy().Requests())
+	}
+	if slices.ContainsFunc(l.Proxy().Requests(), func(r lab.RequestCount) bool { return r.User != lab.Upshift }) {
+		t.Errorf("someone else was counted: %+v", l.Proxy().Requests())
+	}
+}
+
+func count(l *lab.Lab, request lab.Request) int {
+	for _, r := range l.Proxy().Requests() {
+		if r.Request == request {
+			return r.Count
+		}
+	}
+	return 0
+}
+
+func kubeconfigWorks(t *testing.T, l *lab.Lab, _ kubernetes.Interface) {
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := l.WriteKubeconfig(lab.Kubectl, path); err != nil {
+		t.Fatal(err)
+	}
+	config, err := clientcmd.BuildConfigFromFlags("", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{}); err != nil {
+		t.Error(err)
+	}
+	if got := count(l, lab.Request{User: lab.Kubectl, Verb: "list", Resource: "nodes"}); got != 1 {
+		t.Errorf("counted %d", got)
+	}
+}
+
+func refusesStranger(t *testing.T, l *lab.Lab, _ kubernetes.Interface) {
+	c, err := kubernetes.NewForConfig(l.Config("nobody"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{}); !apierrors.IsUnauthorized(err) {
+		t.Errorf("got %v, want 401", err)
+	}
+}
+
+func cuts(t *testing.T, l *lab.Lab, c kubernetes.Interface) {
+	events, err := c.CoreV1().Nodes().Watch(t.Context(), metav1.ListOptions{})
+	nodes := newWatching(t, events, err)
+	createNode(t, client(t, l), "watched", nil)
+	nodes.until("the node, through the proxy", nodeReady)
+
+	l.Proxy().Cut()
+	deadline := time.After(10 * time.Second)
+	for open := true; open; {
+		select {
+		case _, open = <-events.ResultChan():
+		case <-deadline:
+			t.Fatal("the watch outlives the cut")
+		}
+	}
+	if _, err := c.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{}); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("cut: got %v, want a refused connection", err)
+	}
+	if _, err := client(t, l).CoreV1().Nodes().List(t.Context(), metav1.ListOptions{}); err != nil {
+		t.Errorf("cut: those who go straight to the API server are not: %v", err)
+	}
+
+	for range 2 {
+		if err := l.Proxy().Restore(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := c.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{}); err != nil {
+		t.Errorf("restored: %v", err)
+	}
+	events, err = c.CoreV1().Nodes().Watch(t.Context(), metav1.ListOptions{})
+	newWatching(t, events, err).until("the node again", func(e watch.Event) bool { return e.Type == watch.Added })
+}

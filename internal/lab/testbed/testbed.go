@@ -1,0 +1,195 @@
+// Package testbed is a GKE cluster on this machine, for the demo and the scenario tests: the lab's control plane, the GKE
+// emulator in front of its nodes, and application-default credentials that lead from the one to the other.
+package testbed
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"cloud.google.com/go/container/apiv1/containerpb"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/upshift-k8s/upshift/internal/lab"
+	"github.com/upshift-k8s/upshift/internal/lab/gkeemu"
+)
+
+// The cluster's identity and versions: a control plane that is upgraded already, and nodes that are a minor behind.
+const (
+	Project             = "demo"
+	Name                = "cluster-1"
+	Location            = "europe-west1"
+	Pool                = "default-pool"
+	ControlPlaneVersion = "1.34.2-gke.100"
+	NodeVersion         = "1.33.5-gke.1162000"
+)
+
+// Options of a testbed; the zero value is a good one.
+type Options struct {
+	// NodeStartUp is how long new nodes take to be Ready, as package lab understands it; empty: 2 s.
+	NodeStartUp string
+	// Autoscaling of the pool; nil: none.
+	Autoscaling *containerpb.NodePoolAutoscaling
+	// Progress is told when the control plane has to be built first.
+	Progress io.Writer
+	// LogDir keeps the logs of the control plane's components; empty: they go with it.
+	LogDir string
+}
+
+// Testbed is a running cluster with one pool of three nodes, one in each zone. Its methods may be called by several
+// goroutines at once.
+type Testbed struct {
+	Lab *lab.Lab
+	GKE *gkeemu.Server
+	// Kube is an administrator's client.
+	Kube kubernetes.Interface
+
+	credentials *gkeemu.Credentials
+	bin         string
+}
+
+// Start boots a testbed. It ends with Close, with ctx, and with this process, however that goes.
+func Start(ctx context.Context, o Options) (_ *Testbed, err error) {
+	l, err := lab.Start(ctx, lab.Options{Version: "v" + ControlPlaneVersion, Progress: o.Progress, LogDir: o.LogDir})
+	if err != nil {
+		return nil, err
+	}
+	b := &Testbed{Lab: l, bin: filepath.Join(l.Dir(), "bin")}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, b.Close())
+		}
+	}()
+	if err := b.files(ctx, o); err != nil {
+		return nil, err
+	}
+	if b.Kube, err = kubernetes.NewForConfig(l.DirectConfig(lab.Admin)); err != nil {
+		return nil, fmt.Errorf("connect to the lab: %w", err)
+	}
+	if b.credentials, err = gkeemu.StartCredentials(ctx, l.Token(lab.Upshift)); err != nil {
+		return nil, err
+	}
+	if err := b.credentials.WriteKey(b.keyFile()); err != nil {
+		return nil, err
+	}
+	return b, b.startGKE(ctx, o)
+}
+
+func (b *Testbed) files(ctx context.Context, o Options) error {
+	if err := os.MkdirAll(b.bin, 0o755); err != nil {
+		return fmt.Errorf("make the testbed's directory: %w", err)
+	}
+	binary, err := lab.Binary(ctx, o.Progress)
+	if err != nil {
+		return err
+	}
+	// The control plane's binary is kubectl too, when it is called so.
+	if err := os.Symlink(binary, filepath.Join(b.bin, "kubectl")); err != nil {
+		return fmt.Errorf("make kubectl: %w", err)
+	}
+	return b.Lab.WriteKubeconfig(lab.Kubectl, b.Kubeconfig())
+}
+
+func (b *Testbed) startGKE(ctx context.Context, o Options) (err error) {
+	if o.NodeStartUp == "" {
+		o.NodeStartUp = "2s"
+	}
+	b.GKE, err = gkeemu.Start(ctx, gkeemu.Options{
+		Timing: gkeemu.Timing{
+			Pending: 100 * time.Millisecond, CreateNodePool: 3 * time.Second, DeleteNodePool: 2 * time.Second, SetNodePoolAutoscaling: 500 * time.Millisecond,
+		},
+		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
+	})
+	if err != nil {
+		return err
+	}
+	emulator, err := kubernetes.NewForConfig(b.Lab.DirectConfig(lab.Emulator))
+	if err != nil {
+		return fmt.Errorf("connect the emulator to the lab: %w", err)
+	}
+	cluster := gkeemu.Cluster{
+		Project: Project, Location: Location, Name: Name, Version: ControlPlaneVersion, Channel: containerpb.ReleaseChannel_REGULAR,
+		Endpoint: b.Lab.Endpoint(), CA: b.Lab.CA(), Kube: emulator, NodeStartUp: o.NodeStartUp,
+	}
+	if err := b.GKE.AddCluster(cluster); err != nil {
+		return err
+	}
+	return b.GKE.AddPool(ctx, cluster.Path(), &containerpb.NodePool{
+		Name: Pool, Version: NodeVersion, InitialNodeCount: 1, Autoscaling: o.Autoscaling,
+		Management: &containerpb.NodeManagement{AutoUpgrade: true, AutoRepair: true},
+		Config:     &containerpb.NodeConfig{MachineType: "e2-standard-4", Labels: map[string]string{"team": "platform"}},
+	}, "")
+}
+
+// Close ends the cluster and the emulators.
+func (b *Testbed) Close() error {
+	if b.GKE != nil {
+		b.GKE.Close()
+	}
+	if b.credentials != nil {
+		b.credentials.Close()
+	}
+	return b.Lab.Close()
+}
+
+// Kubeconfig is the path of a kubeconfig for kubectl.
+func (b *Testbed) Kubeconfig() string { return filepath.Join(b.Lab.Dir(), "kubeconfig") }
+
+// Bin is a directory with kubectl in it.
+func (b *Testbed) Bin() string { return b.bin }
+
+func (b *Testbed) keyFile() string { return filepath.Join(b.Lab.Dir(), "service-account.json") }
+
+// Env points Google's client libraries at the emulators.
+func (b *Testbed) Env() []string {
+	return []string{
+		"CLOUDSDK_API_ENDPOINT_OVERRIDES_CONTAINER=" + b.GKE.URL(),
+		"GOOGLE_APPLICATION_CREDENTIALS=" + b.keyFile(),
+	}
+}
+
+// Kubectl runs kubectl with input on its standard input, and returns what it printed.
+func (b *Testbed) Kubectl(ctx context.Context, input string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, filepath.Join(b.bin, "kubectl"), args...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+b.Kubeconfig())
+	cmd.Stdin = strings.NewReader(input)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return stdout.String(), fmt.Errorf("kubectl %s: %w: %s", strings.Join(args, " "), err, stderr.String())
+	}
+	return stdout.String(), nil
+}
+
+// Deploy applies manifests and waits until every Deployment, StatefulSet, DaemonSet, Job pod and bare pod in them is up.
+func (b *Testbed) Deploy(ctx context.Context, manifests string) error {
+	applied, err := b.Kubectl(ctx, manifests, "apply", "-f", "-", "-o", "name")
+	if err != nil {
+		return err
+	}
+	for name := range strings.FieldsSeq(applied) {
+		kind, _, _ := strings.Cut(name, "/")
+		args := []string{"rollout", "status", name, "--timeout=60s"}
+		switch kind {
+		case "deployment.apps", "statefulset.apps", "daemonset.apps":
+		case "pod":
+			args = []string{"wait", "--for=condition=Ready", name, "--timeout=60s"}
+		case "job.batch":
+			args = []string{"wait", "--for=jsonpath={.status.ready}=1", name, "--timeout=60s"}
+		default:
+			continue
+		}
+		if _, err := b.Kubectl(ctx, "", args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
