@@ -54,8 +54,10 @@ func (b *Blocked) Error() string {
 }
 
 const (
-	// settle is how long the reasons for waiting must last before they are told: most go by themselves.
-	settle = time.Second
+	// settleBlocked is how long a reason for waiting must last before it is told, and settlePassing the same for those that end
+	// by themselves when all is well.
+	settleBlocked = time.Second
+	settlePassing = 10 * time.Second
 	// remind is how often unchanged reasons are told again.
 	remind = time.Minute
 	// evictTimeout bounds one call of the eviction API, which retries conflicts for up to 10 s by itself (20 times 500 ms).
@@ -80,7 +82,7 @@ func Node(ctx context.Context, c Cluster, node string, o Options) (Result, error
 			<-answers
 		}
 	}()
-	said := reporter{notify: o.Notify}
+	reporters := newReporters(o.Notify)
 	deadline := time.NewTimer(o.Timeout)
 	defer deadline.Stop()
 	for {
@@ -88,7 +90,7 @@ func Node(ctx context.Context, c Cluster, node string, o Options) (Result, error
 		now := time.Now()
 		next := t.next(c.State(), now)
 		for _, e := range next.events {
-			said.event(e)
+			o.Notify(e)
 		}
 		if next.done {
 			return Result{Moves: t.moves}, nil
@@ -101,9 +103,11 @@ func Node(ctx context.Context, c Cluster, node string, o Options) (Result, error
 				answers <- answered{pod, c.Evict(ctx, pod)}
 			}()
 		}
-		wake := said.waiting(next.waiting, now)
-		if !next.wake.IsZero() && next.wake.Before(wake) {
-			wake = next.wake
+		wake := next.wake
+		for _, r := range reporters {
+			if at := r.waiting(next.waiting, now); wake.IsZero() || at.Before(wake) {
+				wake = at
+			}
 		}
 		timer := time.NewTimer(wake.Sub(now))
 		select {
@@ -132,25 +136,34 @@ func AsBlocked(err error) *Blocked {
 	return nil
 }
 
-// reporter passes events on, and the reasons for waiting once they last.
+// reporter tells the reasons for waiting once they have lasted, and again while they last.
 type reporter struct {
+	// tells says which of the reasons it is about, and settle how long they must last unchanged.
+	tells  func(upgrade.Waiting) bool
+	settle time.Duration
 	notify func(upgrade.Event)
+
 	// current are the reasons as they were last, since when, and when they were last told.
 	current     string
 	since, told time.Time
 }
 
-func (r *reporter) event(e upgrade.Event) {
-	if r.notify != nil {
-		r.notify(e)
+func newReporters(notify func(upgrade.Event)) []*reporter {
+	return []*reporter{
+		{notify: notify, settle: settleBlocked, tells: func(w upgrade.Waiting) bool { return !w.Passing }},
+		{notify: notify, settle: settlePassing, tells: func(w upgrade.Waiting) bool { return w.Passing }},
 	}
 }
 
 // waiting tells the reasons if it is time to, and returns when to look again.
-func (r *reporter) waiting(waiting []upgrade.Waiting, now time.Time) time.Time {
+func (r *reporter) waiting(all []upgrade.Waiting, now time.Time) time.Time {
+	var mine []upgrade.Waiting
 	var key strings.Builder
-	for _, w := range waiting {
-		fmt.Fprintln(&key, w)
+	for _, w := range all {
+		if r.tells(w) {
+			mine = append(mine, w)
+			fmt.Fprintln(&key, w)
+		}
 	}
 	if key.String() != r.current {
 		r.current, r.since, r.told = key.String(), now, time.Time{}
@@ -158,7 +171,7 @@ func (r *reporter) waiting(waiting []upgrade.Waiting, now time.Time) time.Time {
 	if r.current == "" {
 		return now.Add(remind)
 	}
-	due := r.since.Add(settle)
+	due := r.since.Add(r.settle)
 	if !r.told.IsZero() {
 		due = r.told.Add(remind)
 	}
@@ -166,6 +179,6 @@ func (r *reporter) waiting(waiting []upgrade.Waiting, now time.Time) time.Time {
 		return due
 	}
 	r.told = now
-	r.event(upgrade.Event{Kind: upgrade.DrainWaits, Waiting: waiting})
+	r.notify(upgrade.Event{Kind: upgrade.DrainWaits, Waiting: mine})
 	return now.Add(remind)
 }

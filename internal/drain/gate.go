@@ -34,7 +34,7 @@ func (t *tracker) gate(d *decision, v view) []upgrade.Waiting {
 			if !mature.IsZero() {
 				d.wakeAt(mature)
 			}
-			reasons = append(reasons, upgrade.Waiting{Object: p.Ref(), Node: p.Node, Reason: reason})
+			reasons = append(reasons, upgrade.Waiting{Object: p.Ref(), Node: p.Node, Reason: reason, Passing: p.Unschedulable == "" && p.Trouble == ""})
 		}
 		wanted := t.wanted(v.State, uid)
 		stuck := unschedulable(reasons) != ""
@@ -43,7 +43,7 @@ func (t *tracker) gate(d *decision, v view) []upgrade.Waiting {
 		}
 		if len(reasons) == 0 {
 			reasons = []upgrade.Waiting{{
-				Object: w.Ref, Reason: fmt.Sprintf("%d of %d pods are Ready, and no replacement is there yet", available, wanted),
+				Object: w.Ref, Reason: fmt.Sprintf("%d of %d pods are Ready, and no replacement is there yet", available, wanted), Passing: true,
 			}}
 		}
 		waiting = append(waiting, reasons...)

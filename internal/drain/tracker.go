@@ -57,7 +57,9 @@ type tracker struct {
 	lost     map[string][]time.Time
 	replaced map[string]int
 	attempts map[string]*attempt
-	moves    []upgrade.Move
+	// held is why each pod was last held back.
+	held  map[string]upgrade.Waiting
+	moves []upgrade.Move
 	// news are events that happened between two decisions.
 	news  []upgrade.Event
 	began time.Time
@@ -67,7 +69,7 @@ func newTracker(node string, loseBarePods bool, s upgrade.State) *tracker {
 	t := &tracker{
 		node: node, loseBarePods: loseBarePods,
 		before: map[string]int{}, known: map[string]bool{}, unserved: map[string]bool{}, seen: map[string]upgrade.Pod{},
-		leaving: map[string]time.Time{}, lost: map[string][]time.Time{}, replaced: map[string]int{}, attempts: map[string]*attempt{},
+		leaving: map[string]time.Time{}, lost: map[string][]time.Time{}, replaced: map[string]int{}, attempts: map[string]*attempt{}, held: map[string]upgrade.Waiting{},
 	}
 	for _, p := range s.Pods {
 		t.known[p.UID] = true
@@ -144,7 +146,7 @@ func (t *tracker) seeDepartures(d *decision, v view) {
 			continue
 		}
 		delete(t.seen, p.UID)
-		if finished(v, p) {
+		if _, leaving := t.leaving[p.UID]; !leaving && finished(v, p) {
 			continue
 		}
 		since := t.leave(p, v.now)
@@ -155,7 +157,8 @@ func (t *tracker) seeDepartures(d *decision, v view) {
 	}
 }
 
-// finished tells that the pod is still on its node and does not have to leave it any more.
+// finished tells that the pod is still there and does not have to leave any more. (A pod that is being deleted ends in the same
+// phases, a moment before it is gone.)
 func finished(v view, p upgrade.Pod) bool {
 	return slices.ContainsFunc(v.Pods, func(now upgrade.Pod) bool { return now.UID == p.UID && now.Finished })
 }
@@ -206,7 +209,11 @@ func (t *tracker) launch(d *decision, v view, held string) {
 	for _, p := range sorted(v.here) {
 		if w, wait := t.holds(d, v, p, held, busy); wait {
 			d.waiting = append(d.waiting, w)
+			t.held[p.UID] = w
 			continue
+		}
+		if w, ok := t.held[p.UID]; ok {
+			d.waiting = append(d.waiting, w) // it still waits for that while the API is asked once more
 		}
 		if a := t.attempts[p.UID]; a != nil && a.inFlight {
 			continue
@@ -248,7 +255,7 @@ func (t *tracker) holds(d *decision, v view, p upgrade.Pod, held string, busy ma
 		late := p.EndsBy.Add(overdue)
 		if v.now.Before(late) {
 			d.wakeAt(late)
-			return wait("is stopping, its grace period ends at %s", p.EndsBy.UTC().Format(time.TimeOnly))
+			return passing(wait("is stopping, its grace period ends at %s", p.EndsBy.UTC().Format(time.TimeOnly)))
 		}
 		return wait("should have stopped at %s and has not: a finalizer or its kubelet holds it; it is not deleted by force", p.EndsBy.UTC().Format(time.TimeOnly))
 	case p.Disposition() == upgrade.Awaited:
@@ -265,22 +272,28 @@ func (t *tracker) holds(d *decision, v view, p upgrade.Pod, held string, busy ma
 		return upgrade.Waiting{}, false
 	}
 	if a != nil && a.answer.Kind == upgrade.Accepted && v.now.Before(a.notBefore) {
-		return wait("is evicted")
+		return passing(wait("is evicted"))
 	}
 	if held != "" {
 		return wait("is held back, since %s", held)
 	}
 	for _, key := range slots(p) {
 		if busy[key] {
-			return wait("waits its turn: another eviction of %s is under way", orWorkload(p))
+			return passing(wait("waits its turn: another eviction of %s is under way", orWorkload(p)))
 		}
 	}
 	if len(p.Budgets) == 0 {
 		if w := t.unguarded(v, p); w != "" {
-			return wait("waits its turn: %s has no PodDisruptionBudget, so its pods go one at a time, and %s", p.Workload, w)
+			return passing(wait("waits its turn: %s has no PodDisruptionBudget, so its pods go one at a time, and %s", p.Workload, w))
 		}
 	}
 	return t.budgetHolds(d, v, p, a)
+}
+
+// passing marks a wait as one that ends by itself when all is well.
+func passing(w upgrade.Waiting, holds bool) (upgrade.Waiting, bool) {
+	w.Passing = true
+	return w, holds
 }
 
 func orWorkload(p upgrade.Pod) string {
@@ -354,6 +367,7 @@ func (t *tracker) answered(p upgrade.Pod, answer upgrade.Answer, now time.Time) 
 	a := t.attempts[p.UID]
 	a.inFlight, a.answer = false, answer
 	if answer.Kind == upgrade.Accepted {
+		delete(t.held, p.UID)
 		t.leave(p, now)
 		t.news = append(t.news, upgrade.Event{Kind: upgrade.PodEvicted, Pod: p.Ref(), Workload: p.Workload})
 		a.notBefore = now.Add(retryLast)

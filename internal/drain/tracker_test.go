@@ -236,6 +236,7 @@ func TestASpentBudgetIsNamedAndWaitedForAndTheAPIIsAskedNowAndThen(t *testing.T)
 	}
 	s.now = s.last.wake
 	s.next("web-1") // the cache might be behind
+	s.waits("Pod ns/web-1: PodDisruptionBudget ns/web allows no eviction now")
 	s.answer("web-1", upgrade.BudgetSpent, "no")
 	s.next()
 	s.now = s.now.Add(time.Second)
@@ -433,4 +434,19 @@ func TestEventsTellWhichPodsLeaveAndWhereReplacementsComeUp(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
+}
+
+func TestAnEvictedPodThatEndsInAFinalPhaseHasMoved(t *testing.T) {
+	s := newScene(t)
+	s.workload("web", 1, "old")
+	s.next("web-1")
+	s.answer("web-1", upgrade.Accepted, "")
+	s.terminating("web-1")
+	s.next()
+	s.get("web-1").Finished = true // as a kubelet does with a pod that has stopped, a moment before it is gone
+	s.next()
+	if len(s.tracker.moves) != 1 {
+		t.Errorf("%d pods moved, want 1", len(s.tracker.moves))
+	}
+	s.done(false)
 }

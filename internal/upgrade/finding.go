@@ -78,7 +78,7 @@ func severityRank(s Severity) int { return slices.Index([]Severity{Blocker, Warn
 func controlPlaneBehind(c Cluster, target string) Finding {
 	return Finding{
 		Check: "control-plane-behind", Severity: Blocker, Object: Ref{Kind: "Cluster", Name: c.Name},
-		Problem: fmt.Sprintf("the control plane runs %s, behind the target %s, and nodes must not be newer than it; "+
+		Problem: fmt.Sprintf("has a control plane at %s, behind the target %s, and nodes must not be newer than it; "+
 			"upgrading control planes is not supported yet", c.ControlPlaneVersion, target),
 		Remedy: fmt.Sprintf("gcloud container clusters upgrade %s --master --cluster-version %s --project %s --location %s",
 			c.Name, target, c.Project, c.Location),
@@ -110,9 +110,9 @@ func barePods(pods []Pod) []Finding {
 		if p.Disposition() != Lost {
 			continue
 		}
-		problem := "no controller manages it: once evicted it is gone for good"
+		problem := "has no controller: once evicted it is gone for good"
 		if !p.Orphan.IsZero() {
-			problem = fmt.Sprintf("its controller %s does not exist: once evicted it is gone for good", p.Orphan)
+			problem = fmt.Sprintf("has a controller, %s, that does not exist: once evicted it is gone for good", p.Orphan)
 		}
 		found = append(found, Finding{
 			Check: "bare-pods", Severity: Warning, Object: p.Ref(), Problem: problem, Evidence: []string{"on node " + p.Node},
@@ -127,7 +127,7 @@ func emptyDirs(pods []Pod) []Finding {
 	return byWorkload(pods, func(p Pod) bool { return len(p.EmptyDirs) > 0 }, func(owner Ref, of []Pod) Finding {
 		return Finding{
 			Check: "emptydir", Severity: Warning, Object: owner,
-			Problem:  fmt.Sprintf("what its pods keep in emptyDir volumes (%s) is lost when they move", strings.Join(of[0].EmptyDirs, ", ")),
+			Problem:  fmt.Sprintf("loses what its pods keep in emptyDir volumes (%s) when they move", strings.Join(of[0].EmptyDirs, ", ")),
 			Evidence: keys(of), Consent: AllowEmptyDirLoss,
 		}
 	})
@@ -182,7 +182,7 @@ func budgets(s State, pods []Pod) []Finding {
 			seen[p.Workload.UID] = true
 			found = append(found, Finding{
 				Check: "overlapping-pdbs", Severity: Warning, Object: p.Ref(),
-				Problem:  "more than one PodDisruptionBudget selects it, and the eviction API then refuses every eviction: its node's drain will block",
+				Problem:  "has more than one PodDisruptionBudget, and the eviction API then refuses every eviction: its node's drain will block",
 				Evidence: p.Budgets, Remedy: "delete or narrow all but one of them",
 			})
 		}

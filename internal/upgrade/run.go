@@ -112,6 +112,8 @@ type Waiting struct {
 	Reason string `json:"reason"`
 	// Budget is the PodDisruptionBudget (namespace/name) that is in the way, if one is.
 	Budget string `json:"budget,omitempty"`
+	// Passing tells that the wait ends by itself when all is well: a pod that is starting or stopping in its time.
+	Passing bool `json:"passing,omitempty"`
 }
 
 func (w Waiting) String() string { return w.Object.String() + ": " + w.Reason }

@@ -1,0 +1,37 @@
+# Everything here needs Go, gcc, make and git, and nothing that was installed by hand.
+
+GO ?= go
+# The lab's control plane is built once into the user's cache directory; LAB_PROCS bounds how many labs run at a time.
+LAB_PROCS ?= 2
+
+.PHONY: all build test test-unit demo lab lint image clean
+
+all: build
+
+build: ## the Action's binary, bin/upshift
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/upshift ./action
+
+test: build ## all tests, on real control planes
+	$(GO) run ./internal/lab/cmd/lab -build-only
+	$(GO) vet ./...
+	$(GO) test -count=1 -timeout 25m -p $(LAB_PROCS) ./...
+
+test-unit: ## the tests that need no control plane
+	$(GO) test -short ./...
+
+demo: build ## a whole upgrade on this machine; what it wrote stays in demo-out/
+	$(GO) run ./internal/lab/cmd/demo -upshift bin/upshift -out demo-out
+
+lab: ## a control plane to look at; Ctrl-C ends it
+	$(GO) run ./internal/lab/cmd/lab
+
+lint: ## golangci-lint and actionlint
+	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run ./...
+	cd internal/lab/controlplane && $(GO) vet ./...
+	$(GO) run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+
+image: ## the Action's image
+	docker build -t upshift .
+
+clean:
+	rm -rf bin demo-out

@@ -1,0 +1,356 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sethvargo/go-githubactions"
+
+	"github.com/upshift-k8s/upshift/internal/gke"
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+// config is what the inputs come to.
+type config struct {
+	command        string
+	cluster        gke.Name
+	options        upgrade.Options
+	granted        []upgrade.Consent
+	approvedDigest string
+	failOn         string
+	kubeconfig     string
+	endpoint       string
+	reportDir      string
+	// containerAPI is another endpoint of Google's container API, empty for Google's.
+	containerAPI string
+}
+
+// input is one input of the Action, and a flag of the program.
+type input struct {
+	name string
+	// def is the default, as action.yml has it.
+	def   string
+	usage string
+	// set checks a value and stores it. Its error says what is accepted.
+	set func(c *config, value string) error
+}
+
+// inputs are all inputs that are honoured, in the order of action.yml.
+func inputs() []input {
+	return []input{
+		{"command", "plan", "what to do: plan or upgrade", setCommand},
+		{"provider", "gke", "who runs the cluster: gke", oneOf(nil, []string{"gke"}, "self-managed")},
+		{"cluster", "", "the cluster's name, or projects/P/locations/L/clusters/C; required", setCluster},
+		{"project", "", "the Google Cloud project, for a bare cluster name", func(c *config, v string) error { return word(&c.cluster.Project, v) }},
+		{"location", "", "the cluster's region or zone, for a bare cluster name", func(c *config, v string) error { return word(&c.cluster.Location, v) }},
+		{"target-version", "", "the version to go to: " + upgrade.TargetForms + "; required", setTarget},
+		{"node-pools", "", "names of node pools, by comma or line, in that order; default: all", setPools},
+		{"strategy", "auto", "how nodes are upgraded: auto or migrate", oneOf(func(c *config) *string { return &c.options.Strategy }, []string{"auto", "migrate"}, "rolling", "blue-green")},
+		{"drain-timeout", "auto", "how long one node may take, until the run pauses: a duration such as 45m, or auto (the larger of 30m and the longest grace period + 10m)", setDrainTimeout},
+		{"soak", "1h", "time between the last drain and deleting an old pool: a duration such as 1h, or 0", setSoak},
+		{"delete-old-pools", "each", "when old pools are deleted: each (before the next pool), end or never", setDelete},
+		{"allow-bare-pods", "false", "consent to lose pods that no controller manages: true or false", consent(upgrade.AllowBarePods)},
+		{"allow-emptydir-loss", "true", "consent to lose what pods keep in emptyDir volumes: true or false", consent(upgrade.AllowEmptyDirLoss)},
+		{"approved-digest", "", "run only the plan with this digest", setDigest},
+		{"fail-on", "blocker", "which findings make plan exit with 3: blocker, warning or never", oneOf(func(c *config) *string { return &c.failOn }, []string{"blocker", "warning", "never"})},
+		{"kubeconfig", "", "path of a kubeconfig; default: the endpoint that GKE tells, with application-default credentials", func(c *config, v string) error { c.kubeconfig = v; return nil }},
+		{"endpoint", "auto", "which of the cluster's endpoints to use without a kubeconfig: auto, dns, private or public", oneOf(func(c *config) *string { return &c.endpoint }, gke.Endpoints)},
+		{"report-dir", "", "where plan.json and run.json go; default: nowhere", func(c *config, v string) error { c.reportDir = v; return nil }},
+	}
+}
+
+// later are inputs that the design has and the code does not honour yet. Ignoring one could do harm, so it is refused.
+var later = []string{
+	"scope", "pools", "max-parallel-drains", "max-surge", "max-unavailable", "new-pool-size", "on-failure", "surge-first", "jobs",
+	"allow-control-plane-downtime", "accept", "maintenance", "time-limit", "approval", "pool-label", "new-pool", "wait", "probe",
+	"unblock", "github-token", "comment", "deployment", "slack-bot-token", "slack-channel", "namespace",
+}
+
+// reserved are variables that GitHub's runner itself sets for a container action's args and entrypoint.
+var reserved = []string{"args", "entrypoint"}
+
+// badInput says everything that is wrong with the inputs, a sentence each.
+type badInput struct{ problems []string }
+
+func (b *badInput) Error() string { return strings.Join(b.problems, "\n") }
+
+func (b *badInput) add(format string, args ...any) {
+	b.problems = append(b.problems, fmt.Sprintf(format, args...))
+}
+
+// errHelp asks for the usage text.
+var errHelp = errors.New("help requested")
+
+// parse reads the inputs from flags and, where there is none, from the environment as GitHub's runner sets it. Its error is
+// errHelp, or a badInput that names all that is wrong.
+func parse(args, environ []string) (config, error) {
+	getenv := environment(environ)
+	var bad badInput
+	flags, err := parseFlags(args, &bad)
+	if err != nil {
+		return config{}, err
+	}
+	gha := githubactions.New(githubactions.WithGetenv(getenv))
+	var c config
+	for _, in := range inputs() {
+		value, given := flags[in.name]
+		if !given {
+			value = gha.GetInput(in.name)
+		}
+		value = strings.TrimSpace(value)
+		if value == "" {
+			value = in.def
+		}
+		if value == "" {
+			continue
+		}
+		if err := in.set(&c, value); err != nil {
+			bad.add("%s: %q: %s", in.name, value, err)
+		}
+	}
+	refuseUnknown(flags, environ, &bad)
+	checkRequired(c, &bad)
+	c.containerAPI = getenv(gke.EndpointVariable)
+	if err := gke.CheckEndpoint(c.containerAPI); err != nil {
+		bad.add("%s", err)
+	}
+	if c.kubeconfig == "" {
+		c.kubeconfig = getenv("KUBECONFIG")
+	}
+	if len(bad.problems) > 0 {
+		return config{}, &bad
+	}
+	return c, nil
+}
+
+func environment(environ []string) func(string) string {
+	return func(name string) string {
+		for _, e := range environ {
+			if value, ok := strings.CutPrefix(e, name+"="); ok {
+				return value
+			}
+		}
+		return ""
+	}
+}
+
+// parseFlags reads "[COMMAND] --name value …". Flags nobody knows are named in bad, all of them.
+func parseFlags(args []string, bad *badInput) (map[string]string, error) {
+	given := map[string]string{}
+	flags := flag.NewFlagSet("upshift", flag.ContinueOnError)
+	flags.SetOutput(io.Discard)
+	flags.Usage = func() {}
+	for _, in := range inputs() {
+		if in.def == "true" || in.def == "false" {
+			flags.BoolFunc(in.name, in.usage, func(v string) error { given[in.name] = v; return nil })
+			continue
+		}
+		flags.Func(in.name, in.usage, func(v string) error { given[in.name] = v; return nil })
+	}
+	for _, name := range later {
+		flags.Func(name, "", func(v string) error { given[name] = v; return nil })
+	}
+	for len(args) > 0 {
+		if !strings.HasPrefix(args[0], "-") {
+			if args[0] == "help" {
+				return nil, errHelp
+			}
+			if _, twice := given["command"]; twice {
+				bad.add("argument %q: want one command, and flags such as --cluster cluster-1", args[0])
+			} else {
+				given["command"] = args[0]
+			}
+			args = args[1:]
+			continue
+		}
+		if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+			return nil, errHelp
+		} else if err != nil {
+			bad.add("%s", strings.TrimPrefix(err.Error(), "flag "))
+		}
+		if len(flags.Args()) == len(args) {
+			break
+		}
+		args = flags.Args()
+	}
+	return given, nil
+}
+
+// refuseUnknown names inputs that are not supported yet, or that nobody knows: a misspelt consent must not pass in silence.
+func refuseUnknown(flags map[string]string, environ []string, bad *badInput) {
+	given := map[string]string{}
+	for _, e := range environ {
+		name, value, _ := strings.Cut(e, "=")
+		if name, ok := strings.CutPrefix(name, "INPUT_"); ok && strings.TrimSpace(value) != "" {
+			given[strings.ToLower(name)] = value
+		}
+	}
+	for name, value := range flags {
+		given[name] = value
+	}
+	var known []string
+	for _, in := range inputs() {
+		known = append(known, in.name)
+	}
+	names := make([]string, 0, len(given))
+	for name := range given {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		switch {
+		case slices.Contains(known, name), slices.Contains(reserved, name):
+		case slices.Contains(later, name):
+			bad.add("%s: %q: this input is not supported yet", name, given[name])
+		default:
+			bad.add("%s: %q: there is no such input; the inputs are %s", name, given[name], strings.Join(known, ", "))
+		}
+	}
+}
+
+func checkRequired(c config, bad *badInput) {
+	if c.cluster.Cluster == "" && !bad.names("cluster") {
+		bad.add("cluster: missing: want a name, or projects/P/locations/L/clusters/C")
+	}
+	if c.cluster.Cluster != "" {
+		if c.cluster.Project == "" && !bad.names("project") {
+			bad.add("project: missing: a bare cluster name needs the Google Cloud project, or give cluster as projects/P/locations/L/clusters/C")
+		}
+		if c.cluster.Location == "" && !bad.names("location") {
+			bad.add("location: missing: a bare cluster name needs its region or zone, or give cluster as projects/P/locations/L/clusters/C")
+		}
+	}
+	if c.options.Target == "" && !bad.names("target-version") {
+		bad.add("target-version: missing: want %s", upgrade.TargetForms)
+	}
+}
+
+// names tells whether an input is said to be bad already.
+func (b *badInput) names(input string) bool {
+	return slices.ContainsFunc(b.problems, func(p string) bool { return strings.HasPrefix(p, input+": ") })
+}
+
+func setCommand(c *config, v string) error {
+	return oneOf(func(c *config) *string { return &c.command }, []string{"plan", "upgrade"},
+		"status", "pause", "resume", "cancel", "rollback", "unblock")(c, v)
+}
+
+// oneOf accepts the words in accepted. Those in soon are part of the design and not built yet.
+func oneOf(field func(*config) *string, accepted []string, soon ...string) func(*config, string) error {
+	return func(c *config, v string) error {
+		if slices.Contains(accepted, v) {
+			if field != nil {
+				*field(c) = v
+			}
+			return nil
+		}
+		want := strings.Join(accepted, ", ")
+		if slices.Contains(soon, v) {
+			return fmt.Errorf("not supported yet; want %s", want)
+		}
+		return fmt.Errorf("want %s", want)
+	}
+}
+
+func setCluster(c *config, v string) error {
+	if name, ok := gke.ParseName(v); ok {
+		c.cluster = name
+		return nil
+	}
+	if strings.ContainsAny(v, "/ \t\n") {
+		return errors.New("want a name, or projects/P/locations/L/clusters/C")
+	}
+	c.cluster.Cluster = v
+	return nil
+}
+
+func word(field *string, v string) error {
+	if strings.ContainsAny(v, "/ \t\n") {
+		return errors.New("want one word, without spaces and slashes")
+	}
+	if *field != "" && *field != v {
+		return fmt.Errorf("cluster says %s", *field)
+	}
+	*field = v
+	return nil
+}
+
+func setTarget(c *config, v string) error {
+	c.options.Target = v
+	return upgrade.CheckTarget(v)
+}
+
+func setPools(c *config, v string) error {
+	for _, name := range strings.FieldsFunc(v, func(r rune) bool { return r == ',' || r == '\n' }) {
+		name = strings.TrimSpace(name)
+		switch {
+		case name == "":
+			continue
+		case strings.ContainsAny(name, " \t/"):
+			return errors.New("want names of node pools, by comma or line")
+		case slices.Contains(c.options.Pools, name):
+			return fmt.Errorf("names %s twice", name)
+		}
+		c.options.Pools = append(c.options.Pools, name)
+	}
+	return nil
+}
+
+func duration(v string) (time.Duration, error) {
+	d, err := time.ParseDuration(v)
+	if err != nil || d < 0 {
+		return 0, errors.New("want a duration such as 90s, 45m or 1h30m")
+	}
+	return d, nil
+}
+
+func setDrainTimeout(c *config, v string) error {
+	if v == "auto" {
+		return nil
+	}
+	d, err := duration(v)
+	if err != nil || d == 0 {
+		return errors.New("want a duration above zero such as 45m, or auto")
+	}
+	c.options.DrainTimeout = upgrade.Seconds(d)
+	return nil
+}
+
+func setSoak(c *config, v string) error {
+	d, err := duration(v)
+	c.options.Soak = upgrade.Seconds(d)
+	return err
+}
+
+func setDelete(c *config, v string) error {
+	err := oneOf(nil, []string{"each", "end", "never"}, "approve")(c, v)
+	c.options.Delete = upgrade.DeletePolicy(v)
+	return err
+}
+
+func consent(name upgrade.Consent) func(*config, string) error {
+	return func(c *config, v string) error {
+		switch strings.ToLower(v) {
+		case "true":
+			c.granted = append(c.granted, name)
+			return nil
+		case "false":
+			return nil
+		}
+		return errors.New("want true or false")
+	}
+}
+
+func setDigest(c *config, v string) error {
+	hex, ok := strings.CutPrefix(v, "sha256:")
+	if !ok || len(hex) != 64 || strings.Trim(hex, "0123456789abcdef") != "" {
+		return errors.New("want sha256: and 64 hexadecimal digits, as plan prints it")
+	}
+	c.approvedDigest = v
+	return nil
+}

@@ -1,0 +1,47 @@
+package main
+
+import (
+	_ "embed"
+	"fmt"
+	"strings"
+	"text/template"
+	"time"
+
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+//go:embed summary.md.tmpl
+var summaryTemplate string
+
+// planSummary is the plan as Markdown.
+func planSummary(p upgrade.Plan, granted []upgrade.Consent) (string, error) {
+	return render("plan", map[string]any{"Plan": p, "Granted": granted})
+}
+
+// runSummary is how a run went, as Markdown.
+func runSummary(p upgrade.Plan, run *upgrade.Run, now time.Time) (string, error) {
+	return render("run", map[string]any{"Plan": p, "Run": run, "Took": round(now.Sub(run.StartedAt))})
+}
+
+func render(name string, data any) (string, error) {
+	t, err := template.New("summary").Funcs(template.FuncMap{
+		"md": func(v any) string { return markdown(fmt.Sprint(v)) }, "given": given, "newPool": newPool, "step": describeStep,
+		"seconds": func(s upgrade.Seconds) string { return round(time.Duration(s)).String() },
+	}).Parse(summaryTemplate)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	if err := t.ExecuteTemplate(&b, name, data); err != nil {
+		return "", err
+	}
+	return b.String(), nil
+}
+
+// markdown makes text that may come from a cluster harmless in a table cell: no markup, no HTML, no mention of people, one line.
+func markdown(text string) string {
+	return strings.NewReplacer(
+		"&", "&amp;", "<", "&lt;", ">", "&gt;", "|", "\\|", "`", "'", "*", "\\*", "_", "\\_", "[", "\\[", "]", "\\]",
+		"@", "&#64;", "#", "&#35;", "\\", "\\\\", "!", "&#33;",
+	).Replace(clean(text))
+}

@@ -1,0 +1,185 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+func usage(w io.Writer) {
+	fmt.Fprint(w, "upshift upgrades the node pools of a Kubernetes cluster without downtime.\n\n"+
+		"  upshift plan    --cluster C --project P --location L --target-version V\n"+
+		"  upshift upgrade --cluster C --project P --location L --target-version V\n\n"+
+		"Every input of the Action is a flag, or a variable INPUT_NAME:\n\n")
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	for _, in := range inputs() {
+		def := in.def
+		if def != "" {
+			def = " [" + def + "]"
+		}
+		fmt.Fprintf(t, "  --%s\t%s%s\n", in.name, in.usage, def)
+	}
+	_ = t.Flush() // to a terminal or a pipe: nothing is left to do about it
+	fmt.Fprint(w, "\nExit codes: 0 done, 1 failed, 2 bad input, 3 blocked or not approved, 4 paused (a person is needed), 130 interrupted.\n")
+}
+
+// writePlan prints the plan in the log.
+func (o *output) writePlan(p upgrade.Plan, granted []upgrade.Consent) {
+	c := p.Cluster
+	kind := "zonal"
+	if c.Regional {
+		kind = "regional"
+	}
+	o.line("Plan for %s (%s, project %s, %s, %s), control plane at %s", c.Name, c.Provider, c.Project, c.Location, kind, c.ControlPlaneVersion)
+	target := p.Target.Version
+	if p.Target.Requested != target {
+		target += fmt.Sprintf(" (%s)", p.Target.Requested)
+	}
+	o.line("Target   %s", target)
+	o.line("Digest   %s", p.Digest)
+	o.line("Verdict  %s: blockers %d, warnings %d, infos %d", p.Verdict, p.Count(upgrade.Blocker), p.Count(upgrade.Warning), p.Count(upgrade.Info))
+	o.line("")
+	rows := [][]string{{"POOL", "ACTION", "FROM", "TO", "NODES", "PODS TO MOVE", "NEW POOL"}}
+	for _, pool := range p.Pools {
+		row := []string{pool.Name, string(pool.Action), pool.From, pool.To, fmt.Sprint(len(pool.Nodes)), fmt.Sprint(pool.PodsToMove), newPool(pool)}
+		if pool.Action != upgrade.Migrate {
+			row = append(row[:4], "-", "-", "-")
+		}
+		rows = append(rows, row)
+	}
+	o.table(rows)
+	if len(p.Findings) > 0 {
+		o.line("")
+		o.line("Findings")
+	}
+	for _, f := range p.Findings {
+		o.line("  %-7s  %s: %s %s", f.Severity, f.Check, f.Object, f.Problem)
+		if len(f.Evidence) > 0 {
+			o.line("           seen: %s", strings.Join(f.Evidence, ", "))
+		}
+		if f.Consent != "" {
+			o.line("           consent: %s (%s)", f.Consent, given(f.Consent, granted))
+		}
+		if f.Remedy != "" {
+			o.line("           remedy: %s", f.Remedy)
+		}
+	}
+	if len(p.Steps) > 0 {
+		o.line("")
+		o.line("Steps")
+	}
+	for i, s := range p.Steps {
+		o.line("  %2d. %s", i+1, describeStep(p, s))
+	}
+	o.line("")
+}
+
+func newPool(pool upgrade.PoolPlan) string {
+	text := fmt.Sprintf("%s, %d nodes", pool.NewName, pool.NodesPerZone*len(pool.Zones))
+	if pool.Adopt {
+		text += ", made by an earlier run"
+	}
+	return text
+}
+
+func given(c upgrade.Consent, granted []upgrade.Consent) string {
+	if slices.Contains(granted, c) {
+		return "given"
+	}
+	return "not given: upgrade will not start without it"
+}
+
+// table prints rows in columns.
+func (o *output) table(rows [][]string) {
+	var b bytes.Buffer
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	for _, row := range rows {
+		fmt.Fprintln(t, strings.Join(row, "\t"))
+	}
+	_ = t.Flush() // into memory
+	for l := range strings.Lines(b.String()) {
+		o.line("%s", strings.TrimRight(l, " \n"))
+	}
+}
+
+// describeStep says what a step does, for a plan.
+func describeStep(p upgrade.Plan, s upgrade.Step) string {
+	pool, _ := p.Pool(s.Pool)
+	nodes := pool.NodesPerZone * len(pool.Zones)
+	switch s.Kind {
+	case upgrade.FreezeAutoscaling:
+		return fmt.Sprintf("%s: turn off autoscaling of %s (%s)", s.Kind, s.Pool, pool.Autoscaling.Summary)
+	case upgrade.CreatePool:
+		return fmt.Sprintf("%s: %s at %s, like %s, %d nodes in %s", s.Kind, pool.NewName, pool.To, s.Pool, nodes, strings.Join(pool.Zones, ", "))
+	case upgrade.WaitNodes:
+		return fmt.Sprintf("%s: until %d nodes of %s are Ready at %s", s.Kind, nodes, pool.NewName, pool.To)
+	case upgrade.CordonPool:
+		return fmt.Sprintf("%s: every node of %s, so that no pod moves twice", s.Kind, s.Pool)
+	case upgrade.DrainNode:
+		return fmt.Sprintf("%s: %s, then wait until its workloads are as available as before", s.Kind, s.Node)
+	case upgrade.Soak:
+		return fmt.Sprintf("%s: %s", s.Kind, time.Duration(p.Options.Soak))
+	case upgrade.DeletePool:
+		return fmt.Sprintf("%s: %s; the point of no return for this pool", s.Kind, s.Pool)
+	case upgrade.RestoreAutoscaling:
+		return fmt.Sprintf("%s: %s gets %s", s.Kind, pool.NewName, pool.Autoscaling.Summary)
+	}
+	return string(s.Kind)
+}
+
+// event prints one event in the log.
+func (o *output) event(e upgrade.Event) {
+	elapsed := e.Time.Sub(o.start)
+	at := fmt.Sprintf("[%02d:%02d:%02d]", int(elapsed.Hours()), int(elapsed.Minutes())%60, int(elapsed.Seconds())%60)
+	took := round(time.Duration(e.Took))
+	drain := e.Step.Kind == upgrade.DrainNode
+	switch e.Kind {
+	case upgrade.StepStarted:
+		if drain {
+			o.line("%s node %d of %d: draining %s", at, e.N, e.Of, e.Step.Node)
+			return
+		}
+		o.line("%s %s %s", at, e.Step.Kind, e.Step.Pool)
+	case upgrade.StepFinished:
+		if drain {
+			o.line("%s node %d of %d: %s drained in %s", at, e.N, e.Of, e.Step.Node, took)
+			return
+		}
+		o.line("%s %s %s: done in %s", at, e.Step.Kind, e.Step.Pool, took)
+	case upgrade.StepProgress:
+		o.line("%s   %s", at, e.Text)
+	case upgrade.NodeCordoned:
+		o.line("%s   cordoned %s", at, e.Node)
+	case upgrade.PodEvicted:
+		o.line("%s   leaving: %s/%s (%s)", at, e.Pod.Namespace, e.Pod.Name, owner(e.Workload))
+	case upgrade.PodGone:
+		o.line("%s   gone:    %s/%s after %s", at, e.Pod.Namespace, e.Pod.Name, took)
+	case upgrade.PodReplaced:
+		o.line("%s   Ready:   %s/%s on %s after %s (%s)", at, e.Pod.Namespace, e.Pod.Name, e.Node, took, e.Workload)
+	case upgrade.DrainWaits:
+		for _, w := range e.Waiting {
+			o.line("%s   waiting: %s", at, w)
+		}
+	}
+}
+
+func owner(workload upgrade.Ref) string {
+	if workload.IsZero() {
+		return "bare pod, nothing will make it again"
+	}
+	return workload.String()
+}
+
+// round cuts a duration to what a person reads: tenths of a second, or seconds above a minute.
+func round(d time.Duration) time.Duration {
+	if d > time.Minute {
+		return d.Round(time.Second)
+	}
+	return d.Round(100 * time.Millisecond)
+}
