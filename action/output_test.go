@@ -1,0 +1,130 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+func TestNothingFromAClusterCanGiveTheRunnerACommand(t *testing.T) {
+	var log bytes.Buffer
+	o := newOutput(&log, func(string) string { return "" })
+	evil := "x\n::set-output name=digest::y\r\n##[error]z\x1b[31m"
+	o.event(upgrade.Event{Time: o.start, Kind: upgrade.DrainWaits, Waiting: []upgrade.Waiting{{Object: upgrade.Ref{Kind: "Pod", Namespace: "ns", Name: "p"}, Reason: evil}}})
+	o.event(upgrade.Event{Time: o.start, Kind: upgrade.PodGone, Pod: upgrade.Ref{Namespace: evil, Name: evil}})
+	for line := range strings.Lines(log.String()) {
+		if strings.HasPrefix(strings.TrimSpace(line), "::") || strings.Contains(line, "##[") || strings.ContainsAny(strings.TrimSuffix(line, "\n"), "\r\x1b") {
+			t.Errorf("the runner would obey %q", line)
+		}
+	}
+	if n := strings.Count(log.String(), "\n"); n != 2 {
+		t.Errorf("%d lines, want 2:\n%s", n, log.String())
+	}
+}
+
+func TestAnOutputCannotSetAnother(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "output")
+	var log bytes.Buffer
+	o := newOutput(&log, func(name string) string {
+		if name == "GITHUB_OUTPUT" {
+			return path
+		}
+		return ""
+	})
+	o.set("digest", "a")
+	o.set("next", "x\n_GitHubActionsFileCommandDelimeter_\nresult<<E\nsucceeded\nE")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(data), "succeeded") || !strings.Contains(string(data), "digest") {
+		t.Errorf("outputs:\n%s", data)
+	}
+	if !strings.Contains(log.String(), "output next is withheld") {
+		t.Errorf("the log does not say so: %s", log.String())
+	}
+}
+
+func TestMarkdownFromAClusterIsHarmless(t *testing.T) {
+	p := upgrade.Plan{Cluster: upgrade.Cluster{Name: "<script>"}, Findings: []upgrade.Finding{{
+		Check: "c", Severity: upgrade.Warning, Object: upgrade.Ref{Kind: "Pod", Name: "a|b"}, Problem: "@everyone `x` [a](http://b) #1\nnew row",
+	}}}
+	summary, err := planSummary(p, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{"<script>", "a|b", "@everyone", "`x`", "[a](", "\nnew row"} {
+		if strings.Contains(summary, bad) {
+			t.Errorf("the summary contains %q:\n%s", bad, summary)
+		}
+	}
+}
+
+func TestExitCodesOfPlan(t *testing.T) {
+	with := func(severities ...upgrade.Severity) upgrade.Plan {
+		var p upgrade.Plan
+		for _, s := range severities {
+			p.Findings = append(p.Findings, upgrade.Finding{Severity: s})
+		}
+		return p
+	}
+	for _, test := range []struct {
+		name   string
+		plan   upgrade.Plan
+		failOn string
+		want   int
+	}{
+		{"a blocker", with(upgrade.Info, upgrade.Blocker), "blocker", 3},
+		{"a blocker, never", with(upgrade.Blocker), "never", 0},
+		{"a blocker, warning", with(upgrade.Blocker), "warning", 3},
+		{"a warning", with(upgrade.Warning), "blocker", 0},
+		{"a warning, warning", with(upgrade.Warning), "warning", 3},
+		{"an info, warning", with(upgrade.Info), "warning", 0},
+	} {
+		if got := planCode(test.plan, test.failOn); got != test.want {
+			t.Errorf("%s: exit code %d, want %d", test.name, got, test.want)
+		}
+	}
+}
+
+func TestHowARunEndedIsItsExitCode(t *testing.T) {
+	for state, want := range map[upgrade.RunState]int{upgrade.Paused: 4, upgrade.Interrupted: 130, upgrade.Failed: 1} {
+		o := newOutput(&bytes.Buffer{}, func(string) string { return "" })
+		run := upgrade.NewRun("r", upgrade.Plan{}, time.Now())
+		run.State = state
+		if got := o.endRun(upgrade.Plan{}, run, errors.New("x")); got != want {
+			t.Errorf("%s: exit code %d, want %d", state, got, want)
+		}
+	}
+}
+
+func TestReportsAreWrittenWhole(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "made", "here")
+	if err := writeReport(dir, "plan.json", upgrade.Plan{APIVersion: upgrade.APIVersion, Kind: "Plan", Options: upgrade.Options{Soak: upgrade.Seconds(90 * time.Second)}}); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "plan.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got struct {
+		APIVersion, Kind string
+		Options          struct{ Soak float64 }
+	}
+	if err := json.Unmarshal(data, &got); err != nil {
+		t.Fatal(err)
+	}
+	if got.APIVersion != "upshift.dev/v1" || got.Kind != "Plan" || got.Options.Soak != 90 {
+		t.Errorf("got %+v", got)
+	}
+	if err := writeReport("", "plan.json", nil); err != nil {
+		t.Errorf("without a directory: %v", err)
+	}
+}

@@ -1,0 +1,364 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+// cluster is both sides of a cluster in memory: the provider's pools and Kubernetes' nodes and pods. Evicted pods move to the
+// newest pool at once. Every call is noted.
+type cluster struct {
+	mu      sync.Mutex
+	pools   []upgrade.Pool
+	state   upgrade.State
+	volumes []string
+	changed chan struct{}
+	calls   []string
+	// fails makes a call fail, by its note.
+	fails map[string]error
+	// notReady makes the nodes of new pools never Ready.
+	notReady bool
+}
+
+func newCluster() *cluster {
+	c := &cluster{
+		pools:   []upgrade.Pool{{Name: "old", Version: "1.33.1", Zones: []string{"a"}, Autoscaling: upgrade.Autoscaling{Enabled: true, Summary: "1 to 5"}}},
+		changed: make(chan struct{}), fails: map[string]error{},
+	}
+	web := upgrade.Workload{Ref: upgrade.Ref{Kind: "Deployment", Namespace: "ns", Name: "web", UID: "web"}, Wanted: 2}
+	c.state.Workloads = map[string]upgrade.Workload{"web": web}
+	for i := range 2 {
+		c.state.Nodes = append(c.state.Nodes, upgrade.Node{Name: fmt.Sprintf("old-%d", i), Pool: "old", Zone: "a", Version: "1.33.1", Ready: true})
+		c.state.Pods = append(c.state.Pods, upgrade.Pod{Namespace: "ns", Name: fmt.Sprintf("web-%d", i), UID: fmt.Sprintf("web-%d", i), Node: fmt.Sprintf("old-%d", i), Workload: web.Ref, Ready: true})
+	}
+	return c
+}
+
+func (c *cluster) note(format string, args ...any) error {
+	call := fmt.Sprintf(format, args...)
+	c.calls = append(c.calls, call)
+	close(c.changed)
+	c.changed = make(chan struct{})
+	return c.fails[call]
+}
+
+func (c *cluster) Pools(context.Context) ([]upgrade.Pool, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.pools), nil
+}
+
+func (c *cluster) CreatePool(_ context.Context, clone upgrade.Clone) (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.note("create %s like %s at %s, %d a zone", clone.Name, clone.Of, clone.Version, clone.NodesPerZone); err != nil {
+		return "", err
+	}
+	c.pools = append(c.pools, upgrade.Pool{Name: clone.Name, Version: clone.Version, MadeBy: clone.Run})
+	for i := range clone.NodesPerZone {
+		c.state.Nodes = append(c.state.Nodes, upgrade.Node{Name: fmt.Sprintf("new-%d", i), Pool: clone.Name, Version: clone.Version, Ready: !c.notReady})
+	}
+	return "op", nil
+}
+
+func (c *cluster) DeletePool(_ context.Context, name string) (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.note("delete %s", name); err != nil {
+		return "", err
+	}
+	c.pools = slices.DeleteFunc(c.pools, func(p upgrade.Pool) bool { return p.Name == name })
+	c.state.Nodes = slices.DeleteFunc(slices.Clone(c.state.Nodes), func(n upgrade.Node) bool { return n.Pool == name })
+	return "", nil
+}
+
+func (c *cluster) SetAutoscaling(_ context.Context, pool string, a upgrade.Autoscaling) (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return "", c.note("autoscaling of %s: %s", pool, a.Summary)
+}
+
+func (c *cluster) Wait(_ context.Context, operation string, _ func(string)) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.fails["wait "+operation]
+}
+
+func (c *cluster) State() upgrade.State {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.state
+	s.Nodes, s.Pods = slices.Clone(s.Nodes), slices.Clone(s.Pods)
+	return s
+}
+
+func (c *cluster) Changed() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.changed
+}
+
+func (c *cluster) Evict(_ context.Context, pod upgrade.Pod) upgrade.Answer {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.note("evict %s", pod.Name); err != nil {
+		return upgrade.Answer{Kind: upgrade.Refused, Message: err.Error()}
+	}
+	for i, p := range c.state.Pods {
+		if p.UID == pod.UID {
+			c.state.Pods[i].Node, c.state.Pods[i].UID, c.state.Pods[i].Name = "new-0", p.UID+"x", p.Name+"x"
+		}
+	}
+	return upgrade.Answer{Kind: upgrade.Accepted}
+}
+
+func (c *cluster) cordon(node string, by string) {
+	for i, n := range c.state.Nodes {
+		if n.Name == node {
+			c.state.Nodes[i].Unschedulable, c.state.Nodes[i].CordonedBy = by != "", by
+		}
+	}
+}
+
+func (c *cluster) Cordon(_ context.Context, node, run string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cordon(node, run)
+	return c.note("cordon %s", node)
+}
+
+func (c *cluster) Uncordon(_ context.Context, node, _ string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cordon(node, "")
+	return c.note("uncordon %s", node)
+}
+
+func (c *cluster) Occupants(_ context.Context, pool string) (upgrade.Occupants, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	there := upgrade.Occupants{Nodes: c.state.PoolNodes(pool), Volumes: c.volumes}
+	for _, p := range c.state.Pods {
+		if slices.ContainsFunc(there.Nodes, func(n upgrade.Node) bool { return n.Name == p.Node }) {
+			there.Pods = append(there.Pods, p)
+		}
+	}
+	return there, nil
+}
+
+// carryOut plans an upgrade of c and runs it, in fake time.
+func carryOut(t *testing.T, ctx context.Context, c *cluster, change func(*Engine)) (*upgrade.Run, error) {
+	t.Helper()
+	plan, err := upgrade.BuildPlan(upgrade.Snapshot{
+		Cluster: upgrade.Cluster{Name: "c", ControlPlaneVersion: "1.34.2", Pools: c.pools}, State: c.State(),
+	}, upgrade.Options{Target: "control-plane", Delete: upgrade.DeleteEach, Soak: upgrade.Seconds(time.Hour)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := upgrade.NewRun("run-1", plan, time.Now())
+	e := &Engine{Provider: c, Cluster: c, Plan: plan, Save: func(*upgrade.Run) error { return nil }, Notify: func(upgrade.Event) {}}
+	if change != nil {
+		change(e)
+	}
+	err = e.Run(ctx, run)
+	return run, err
+}
+
+func TestAMigrationInItsOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		start := time.Now()
+		run, err := carryOut(t, t.Context(), c, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := []string{
+			"autoscaling of old: ", "create old-1-34-2 like old at 1.34.2, 2 a zone", "cordon old-0", "cordon old-1",
+			"evict web-0", "evict web-1", "delete old", "autoscaling of old-1-34-2: 1 to 5",
+		}
+		if diff := cmp.Diff(want, c.calls); diff != "" {
+			t.Error(diff)
+		}
+		if run.State != upgrade.Succeeded || run.NodesDrained != 2 || len(run.Moves) != 2 || run.ReplacedPools["old"] != "old-1-34-2" || len(run.Frozen) != 0 {
+			t.Errorf("run: %+v", run)
+		}
+		if took := time.Since(start); took < time.Hour {
+			t.Errorf("it soaked for less than an hour: %s", took)
+		}
+	})
+}
+
+func TestAPoolThatCannotBeMadeFailsTheRunAndAutoscalingComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		c.fails["wait op"] = errors.New("quota exceeded")
+		run, err := carryOut(t, t.Context(), c, nil)
+		if err == nil || run.State != upgrade.Failed || !strings.Contains(run.Problem, "quota exceeded") {
+			t.Errorf("run %s with problem %q, error %v", run.State, run.Problem, err)
+		}
+		if last := c.calls[len(c.calls)-1]; last != "autoscaling of old: 1 to 5" {
+			t.Errorf("the last call is %q", last)
+		}
+		if len(run.Next) != 1 || !strings.Contains(run.Next[0], "old-1-34-2") {
+			t.Errorf("next: %v", run.Next)
+		}
+	})
+}
+
+func TestAnErrorAfterTheCordonUncordonsOurNodes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		c.fails["delete old"] = errors.New("permission denied")
+		run, err := carryOut(t, t.Context(), c, nil)
+		if err == nil || run.State != upgrade.Failed {
+			t.Errorf("run %s, error %v", run.State, err)
+		}
+		for _, n := range c.state.PoolNodes("old") {
+			if n.Unschedulable {
+				t.Errorf("node %s is left cordoned", n.Name)
+			}
+		}
+	})
+}
+
+func TestNewNodesThatAreNotReadyPauseTheRunBeforeAnythingIsCordoned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		c.notReady = true
+		start := time.Now()
+		run, err := carryOut(t, t.Context(), c, nil)
+		var paused *Paused
+		if !errors.As(err, &paused) || run.State != upgrade.Paused || len(run.Waiting) != 2 {
+			t.Errorf("run %s waiting for %v, error %v", run.State, run.Waiting, err)
+		}
+		if took := time.Since(start); took != 20*time.Minute {
+			t.Errorf("waited %s, want 20m", took)
+		}
+		if slices.ContainsFunc(c.calls, func(call string) bool { return strings.HasPrefix(call, "cordon") }) {
+			t.Errorf("calls: %v", c.calls)
+		}
+	})
+}
+
+func TestADrainThatDoesNotEndPausesAndKeepsItsCordons(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		c.fails["evict web-1"] = errors.New("no")
+		run, err := carryOut(t, t.Context(), c, nil)
+		var paused *Paused
+		if !errors.As(err, &paused) || !strings.Contains(err.Error(), "node old-1 is not drained after 30m0s: Pod ns/web-1: no") {
+			t.Errorf("error %v", err)
+		}
+		if run.State != upgrade.Paused || run.NodesDrained != 1 || slices.Contains(c.calls, "delete old") || slices.Contains(c.calls, "uncordon old-0") {
+			t.Errorf("run %s, %d drained, calls: %v", run.State, run.NodesDrained, c.calls)
+		}
+		if len(run.Frozen) != 1 || len(run.Next) != 3 {
+			t.Errorf("frozen %v, next %v", run.Frozen, run.Next)
+		}
+	})
+}
+
+func TestANodeThatJoinsDuringTheSoakIsCordonedAndDrainedBeforeItsPoolIsDeleted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		run, err := carryOut(t, t.Context(), c, func(e *Engine) {
+			e.Notify = func(event upgrade.Event) {
+				if event.Kind == upgrade.StepStarted && event.Step.Kind == upgrade.Soak {
+					c.mu.Lock()
+					defer c.mu.Unlock()
+					c.state.Nodes = append(c.state.Nodes, upgrade.Node{Name: "late", Pool: "old", Ready: true})
+					p := c.state.Pods[0]
+					p.Name, p.UID, p.Node = "web-late", "web-late", "late"
+					c.state.Pods = append(c.state.Pods, p)
+				}
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := func(call string) int { return slices.Index(c.calls, call) }
+		if at("cordon late") < 0 || at("evict web-late") < at("cordon late") || at("delete old") < at("evict web-late") {
+			t.Errorf("calls: %v", c.calls)
+		}
+		if run.NodesDrained != 3 {
+			t.Errorf("%d nodes drained, want 3", run.NodesDrained)
+		}
+	})
+}
+
+func TestAPoolWithAnAttachedVolumeIsNotDeleted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		c.volumes = []string{"va on old-0"}
+		_, err := carryOut(t, t.Context(), c, nil)
+		var paused *Paused
+		if !errors.As(err, &paused) || paused.Problem != "pool old is drained and not empty, so it is not deleted" || slices.Contains(c.calls, "delete old") {
+			t.Errorf("error %v, calls %v", err, c.calls)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		c.volumes = []string{"va on old-0"}
+		soakEnds := time.AfterFunc(time.Hour+time.Minute, func() { // a minute into the wait
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.volumes = nil
+		})
+		defer soakEnds.Stop()
+		if _, err := carryOut(t, t.Context(), c, nil); err != nil {
+			t.Errorf("a volume that is detached in time: %v", err)
+		}
+	})
+}
+
+func TestAnInterruptedRunUndoesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		ctx, cancel := context.WithCancelCause(t.Context())
+		run, err := carryOut(t, ctx, c, func(e *Engine) {
+			e.Notify = func(event upgrade.Event) {
+				if event.Step.Kind == upgrade.Soak {
+					cancel(errors.New("signal"))
+				}
+			}
+		})
+		if err == nil || run.State != upgrade.Interrupted || !strings.Contains(run.Problem, "signal") {
+			t.Errorf("run %s with problem %q, error %v", run.State, run.Problem, err)
+		}
+		if slices.Contains(c.calls, "uncordon old-0") || slices.Contains(c.calls, "delete old") {
+			t.Errorf("calls: %v", c.calls)
+		}
+	})
+}
+
+func TestARunThatCannotBeSavedStops(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		saves := 0
+		_, err := carryOut(t, t.Context(), c, func(e *Engine) {
+			e.Save = func(*upgrade.Run) error {
+				if saves++; saves > 1 {
+					return errors.New("disk full")
+				}
+				return nil
+			}
+		})
+		if err == nil || !strings.Contains(err.Error(), "disk full") {
+			t.Errorf("error %v", err)
+		}
+		if slices.ContainsFunc(c.calls, func(call string) bool { return strings.HasPrefix(call, "create") }) {
+			t.Errorf("calls: %v", c.calls)
+		}
+	})
+}
