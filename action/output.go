@@ -143,7 +143,7 @@ func (o *output) endRun(p upgrade.Plan, run *upgrade.Run, err error) int {
 	o.summary.WriteString(summary)
 	took := round(time.Since(run.StartedAt))
 	if err == nil {
-		o.line("Succeeded in %s: %d nodes drained, %d pods moved.", took, run.NodesDrained, len(run.Moves))
+		o.line("Succeeded in %s: %d nodes drained, %d pods moved.", took, run.NodesDrained, run.PodsMoved())
 		for _, n := range run.Next {
 			o.line("Next: %s", n)
 		}
@@ -160,7 +160,7 @@ func (o *output) endRun(p upgrade.Plan, run *upgrade.Run, err error) int {
 	if problem == "" {
 		problem = err.Error()
 	}
-	o.line("Stopped after %s: %d nodes drained, %d pods moved.", took, run.NodesDrained, len(run.Moves))
+	o.line("Stopped after %s: %d nodes drained, %d pods moved.", took, run.NodesDrained, run.PodsMoved())
 	for _, w := range run.Waiting {
 		o.line("Waiting for %s", w)
 	}
@@ -174,7 +174,7 @@ func (o *output) endRun(p upgrade.Plan, run *upgrade.Run, err error) int {
 func (o *output) results(p upgrade.Plan, run *upgrade.Run) {
 	o.set("node-version", p.Target.Version)
 	o.set("nodes-drained", fmt.Sprint(run.NodesDrained))
-	o.set("pods-moved", fmt.Sprint(len(run.Moves)))
+	o.set("pods-moved", fmt.Sprint(run.PodsMoved()))
 	o.setJSON("replaced-pools", run.ReplacedPools)
 	o.set("duration-seconds", fmt.Sprint(int(time.Since(run.StartedAt).Seconds())))
 	next := run.Next

@@ -29,7 +29,7 @@ type Options struct {
 	Timeout time.Duration
 	// LoseBarePods tells that pods that nobody will make again may be evicted.
 	LoseBarePods bool
-	// Notify is told every event; it is never called concurrently. Step, Node and Time are set by the caller's side.
+	// Notify is told every event, one at a time. It must be set, and completes what a drain does not know: the step and the time.
 	Notify func(upgrade.Event)
 }
 

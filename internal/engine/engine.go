@@ -210,8 +210,12 @@ func (e *Engine) release(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
 	var errs []error
-	for _, node := range e.Cluster.State().Nodes {
-		if node.CordonedBy == e.run.ID {
+	for _, pool := range e.Plan.Pools {
+		if pool.Action != upgrade.Migrate {
+			continue
+		}
+		// All of them: a cordon of a moment ago may not be in the caches yet, and Uncordon itself knows whose it is.
+		for _, node := range e.Cluster.State().PoolNodes(pool.Name) {
 			errs = append(errs, e.Cluster.Uncordon(ctx, node.Name, e.run.ID))
 		}
 	}
@@ -247,7 +251,7 @@ func (e *Engine) carryOn() []string {
 	return next
 }
 
-// leftBehind says which pools a failed run made and left.
+// leftBehind says which new pools a failed run left.
 func (e *Engine) leftBehind(ctx context.Context) []string {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
 	defer cancel()
@@ -257,12 +261,12 @@ func (e *Engine) leftBehind(ctx context.Context) []string {
 	}
 	var made []string
 	for _, pool := range pools {
-		if pool.MadeBy == e.run.ID {
+		if pool.MadeBy != "" && slices.ContainsFunc(e.Plan.Pools, func(p upgrade.PoolPlan) bool { return p.NewName == pool.Name }) {
 			made = append(made, pool.Name)
 		}
 	}
 	if len(made) == 0 {
 		return nil
 	}
-	return []string{"this run made and left: " + strings.Join(made, ", ") + "; run upgrade again to go on with it, or delete it"}
+	return []string{"new pools that are left: " + strings.Join(made, ", ") + "; run upgrade again to go on with it, or delete it"}
 }

@@ -69,6 +69,9 @@ func (e *Engine) createPool(ctx context.Context, step upgrade.Step, pool upgrade
 	if i < 0 {
 		return fmt.Errorf("create pool %s: the operation is done and the pool is not there", pool.NewName)
 	}
+	if pools[i].Trouble != "" {
+		return fmt.Errorf("create pool %s: %s", pool.NewName, pools[i].Trouble)
+	}
 	if pools[i].Version != pool.To {
 		return fmt.Errorf("create pool %s: it came up at %s instead of %s", pool.NewName, pools[i].Version, pool.To)
 	}

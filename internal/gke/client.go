@@ -203,6 +203,9 @@ func (p *Provider) Cluster(ctx context.Context) (upgrade.Cluster, error) {
 		if err != nil {
 			return upgrade.Cluster{}, err
 		}
+		if len(pool.Zones) == 0 {
+			pool.Zones = cluster.GetLocations() // GKE's rule for a pool that names none
+		}
 		c.Pools = append(c.Pools, pool)
 	}
 	return c, nil

@@ -31,8 +31,21 @@ func readPool(np *containerpb.NodePool) (upgrade.Pool, error) {
 	return upgrade.Pool{
 		Name: np.GetName(), Version: np.GetVersion(), Zones: np.GetLocations(), Autoscaling: autoscaling,
 		MadeBy: np.GetConfig().GetResourceLabels()[runLabel],
-		Config: config,
+		Config: config, Trouble: trouble(np),
 	}, nil
+}
+
+// trouble is what GKE says about a pool in an error state.
+func trouble(np *containerpb.NodePool) string {
+	switch status := np.GetStatus(); status {
+	case containerpb.NodePool_ERROR, containerpb.NodePool_RUNNING_WITH_ERROR:
+		text := "GKE has it in status " + status.String()
+		for _, c := range np.GetConditions() {
+			text += ": " + c.GetMessage()
+		}
+		return text
+	}
+	return ""
 }
 
 // configOf returns a copy of the pool without its name, version and size, and without anything that GKE computes. All

@@ -30,7 +30,9 @@ type Cluster struct {
 
 	mu      sync.Mutex
 	changed chan struct{}
-	watch   error
+	// trouble is the latest error of a list or watch, and hopeless that waiting will not cure it.
+	trouble  error
+	hopeless bool
 }
 
 // Watch connects to a cluster and returns once its caches are full. They follow the cluster until ctx is done.
@@ -69,7 +71,7 @@ func watch(ctx context.Context, client kubernetes.Interface, poolLabel string) (
 		// What cannot succeed by waiting ends the wait: credentials, permissions, a wrong address.
 		for syncing.Err() == nil {
 			changed := c.Changed()
-			if c.watchError() != nil {
+			if hopeless, _ := c.watchTrouble(); hopeless {
 				cancel()
 			}
 			select {
@@ -79,33 +81,32 @@ func watch(ctx context.Context, client kubernetes.Interface, poolLabel string) (
 		}
 	}()
 	if !cache.WaitForCacheSync(syncing.Done(), synced...) {
-		if err := c.watchError(); err != nil {
-			return nil, fmt.Errorf("read the cluster: %w", err)
+		hopeless, trouble := c.watchTrouble()
+		switch {
+		case ctx.Err() != nil:
+			return nil, fmt.Errorf("read the cluster: %w", context.Cause(ctx))
+		case hopeless:
+			return nil, fmt.Errorf("read the cluster: %w", trouble)
 		}
-		return nil, fmt.Errorf("read the cluster: its Kubernetes API gave no complete answer in %s: %w", syncTimeout, context.Cause(syncing))
+		return nil, fmt.Errorf("read the cluster: its Kubernetes API gave no complete answer in %s: %w", syncTimeout, errors.Join(context.Cause(syncing), trouble))
 	}
 	return c, nil
 }
 
 // watchFailed notes an error of a list or watch. The reflector tries again by itself.
 func (c *Cluster) watchFailed(_ *cache.Reflector, err error) {
-	if permanent(err) {
-		c.mu.Lock()
-		c.watch = errors.Join(c.watch, err)
-		c.mu.Unlock()
-		c.bump()
-	}
+	c.mu.Lock()
+	c.trouble = err
+	// Credentials and permissions.
+	c.hopeless = apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err)
+	c.mu.Unlock()
+	c.bump()
 }
 
-// permanent tells errors that waiting does not cure before the caches are first full.
-func permanent(err error) bool {
-	return apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err)
-}
-
-func (c *Cluster) watchError() error {
+func (c *Cluster) watchTrouble() (hopeless bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.watch
+	return c.hopeless, c.trouble
 }
 
 func (c *Cluster) bump() {

@@ -30,8 +30,8 @@ type Pool struct {
 	Autoscaling Autoscaling
 	// MadeBy is the run that created the pool, empty for one that Upshift did not make.
 	MadeBy string
-	// Settling tells that the provider is still working on the pool.
-	Settling bool
+	// Trouble is the provider's own word on a pool that is in an error state, empty if all is well.
+	Trouble string
 	// Config is the provider's whole configuration of the pool as canonical JSON, without status, size and etag: what a
 	// clone carries over and what the digest covers.
 	Config json.RawMessage

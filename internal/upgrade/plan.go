@@ -3,6 +3,7 @@ package upgrade
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -250,6 +251,9 @@ func planPool(s Snapshot, o Options, pool Pool, version string) PoolPlan {
 		p.NodesPerZone = max(p.NodesPerZone, perZone[n.Zone])
 	}
 	slices.Sort(p.Nodes)
+	if len(p.Zones) == 0 {
+		p.Zones = slices.Sorted(maps.Keys(perZone))
+	}
 	grace := time.Duration(0)
 	for _, pod := range podsOn(s.State, []PoolPlan{p}) {
 		if pod.Disposition() == Moves {

@@ -131,6 +131,17 @@ func NewRun(id string, p Plan, now time.Time) *Run {
 	return r
 }
 
+// PodsMoved counts the pods that left a node and that something makes again.
+func (r *Run) PodsMoved() int {
+	n := 0
+	for _, m := range r.Moves {
+		if !m.Workload.IsZero() {
+			n++
+		}
+	}
+	return n
+}
+
 // NewRunID makes a run's ID from its start and chance: sortable by time, and fit for a label's value.
 func NewRunID(now time.Time) string {
 	var chance [3]byte
