@@ -88,7 +88,7 @@ func setup(bin string) func(*testscript.Env) error {
 
 var commands = map[string]func(*testscript.TestScript, bool, []string){
 	"cluster": startCluster, "gke": startGKE, "upshift": runUpshift, "kubectl": runKubectl, "deploy": deploy,
-	"fault": fault, "calls": calls, "observe": observe, "until": until,
+	"digest": digest, "fault": fault, "calls": calls, "observe": observe, "until": until,
 }
 
 func of(ts *testscript.TestScript) *world { return ts.Value(bedKey{}).(*world) }
@@ -112,6 +112,7 @@ func startCluster(ts *testscript.TestScript, _ bool, args []string) {
 	})
 	w := of(ts)
 	w.bed, w.gke = bed, bed.GKE
+	ts.Setenv("CLUSTER_KUBECONFIG", bed.Kubeconfig())
 	for _, e := range bed.Env() {
 		name, value, _ := strings.Cut(e, "=")
 		ts.Setenv(name, value)
@@ -155,6 +156,13 @@ func runKubectl(ts *testscript.TestScript, neg bool, args []string) {
 // deploy: "deploy FILE" applies manifests and waits until all in them is up.
 func deploy(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(of(ts).bed.Deploy(context.Background(), ts.ReadFile(args[0])))
+}
+
+// digest: "digest FILE" puts a plan's digest into $DIGEST.
+func digest(ts *testscript.TestScript, _ bool, args []string) {
+	var plan struct{ Digest string }
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[0])), &plan))
+	ts.Setenv("DIGEST", plan.Digest)
 }
 
 // fault: "fault never-ready" or "fault quota".
