@@ -1,8 +1,6 @@
 # Everything here needs Go, gcc, make and git, and nothing that was installed by hand.
 
 GO ?= go
-# The lab's control plane is built once into the user's cache directory; LAB_PROCS bounds how many labs run at a time.
-LAB_PROCS ?= 2
 
 .PHONY: all build test test-unit demo lab lint image clean
 
@@ -14,7 +12,7 @@ build: ## the Action's binary, bin/upshift
 test: build ## all tests, on real control planes
 	$(GO) run ./internal/lab/cmd/lab -build-only
 	$(GO) vet ./...
-	$(GO) test -count=1 -timeout 25m -p $(LAB_PROCS) ./...
+	$(GO) test -count=1 -timeout 25m -p 1 ./...
 
 test-unit: ## the tests that need no control plane
 	$(GO) test -short ./...

@@ -31,8 +31,7 @@ const (
 // version is the program's own, set when a release is built.
 var version = "dev"
 
-// poolLabel is GKE's label on nodes that names their pool.
-const poolLabel = "cloud.google.com/gke-nodepool"
+func userAgent() string { return "upshift/" + version }
 
 // run is the program: it reads inputs, carries out one command, and returns the exit code.
 func run(ctx context.Context, args, environ []string, stdout io.Writer) int {
@@ -72,8 +71,7 @@ type session struct {
 
 // connect reads everything that a plan is made of.
 func connect(ctx context.Context, cfg config) (_ session, err error) {
-	agent := "upshift/" + version
-	provider, err := gke.Connect(ctx, cfg.cluster, cfg.containerAPI, agent)
+	provider, err := gke.Connect(ctx, cfg.cluster, cfg.containerAPI, userAgent())
 	if err != nil {
 		return session{}, err
 	}
@@ -86,7 +84,7 @@ func connect(ctx context.Context, cfg config) (_ session, err error) {
 	if s.snapshot.Cluster, err = provider.Cluster(ctx); err != nil {
 		return s, err
 	}
-	if s.cluster, err = watch(ctx, cfg, provider, agent); err != nil {
+	if s.cluster, err = watch(ctx, cfg, provider, s.snapshot.Cluster.PoolLabel); err != nil {
 		return s, err
 	}
 	s.snapshot.State = s.cluster.State()
@@ -94,26 +92,37 @@ func connect(ctx context.Context, cfg config) (_ session, err error) {
 	return s, nil
 }
 
-func watch(ctx context.Context, cfg config, provider *gke.Provider, agent string) (*kube.Cluster, error) {
-	if cfg.kubeconfig != "" {
-		config, err := kube.ConfigFromFile(cfg.kubeconfig, agent)
+// watch connects to the cluster's Kubernetes API, and makes sure that it is that cluster's.
+func watch(ctx context.Context, cfg config, provider *gke.Provider, poolLabel string) (*kube.Cluster, error) {
+	if cfg.kube != nil {
+		ca, err := kube.CA(cfg.kube)
 		if err != nil {
 			return nil, err
 		}
-		return kube.Watch(ctx, config, poolLabel)
+		same, err := provider.Recognizes(ctx, cfg.kube.Host, ca)
+		if err != nil {
+			return nil, err
+		}
+		if !same {
+			return nil, &badInput{[]string{fmt.Sprintf("kubeconfig: its current context leads to %s, which is not %s: GKE gives that cluster another address and certificate", cfg.kube.Host, cfg.cluster)}}
+		}
+		return kube.Watch(ctx, cfg.kube, poolLabel)
 	}
 	access, err := provider.Access(ctx, cfg.endpoint)
 	if err != nil {
 		return nil, err
 	}
-	return kube.Watch(ctx, kube.ConfigForEndpoint(access.Host, access.CA, access.Tokens, agent), poolLabel)
+	return kube.Watch(ctx, kube.ConfigForEndpoint(access.Host, access.CA, access.Tokens, userAgent()), poolLabel)
 }
 
 // code tells a wrong input that only the API could find out, and an interruption, from other failures.
 func code(ctx context.Context, err error) int {
+	var bad *badInput
 	switch {
 	case ctx.Err() != nil:
 		return exitInterrupted
+	case errors.As(err, &bad):
+		return exitBadInput
 	case status.Code(err) == codes.NotFound, status.Code(err) == codes.InvalidArgument:
 		return exitBadInput
 	}
@@ -150,17 +159,12 @@ func (s session) upgrade(ctx context.Context, cfg config, plan upgrade.Plan, out
 	}
 	out.startRun(plan, run)
 	e := engine.Engine{
-		Provider: s.provider, Cluster: s.cluster, Plan: plan,
-		LoseBarePods: contains(cfg.granted, upgrade.AllowBarePods),
-		Save:         func(run *upgrade.Run) error { return writeReport(cfg.reportDir, "run.json", run) },
-		Notify:       out.event,
+		Provider: s.provider, Cluster: s.cluster, Plan: plan, Granted: cfg.granted,
+		Save:   func(run *upgrade.Run) error { return writeReport(cfg.reportDir, "run.json", run) },
+		Notify: out.event,
 	}
 	err := e.Run(ctx, run)
 	return out.endRun(plan, run, err)
-}
-
-func contains(granted []upgrade.Consent, c upgrade.Consent) bool {
-	return len((upgrade.Plan{Consents: []upgrade.Consent{c}}).MissingConsents(granted)) == 0
 }
 
 // blockers names what blocks the plan, a line each.

@@ -114,12 +114,12 @@ func TestInputsAreReadAsGitHubsRunnerPassesThem(t *testing.T) {
 	c, err := parse(nil, []string{
 		"INPUT_COMMAND=upgrade", "INPUT_PROVIDER=gke", "INPUT_CLUSTER=projects/p/locations/europe-west1-b/clusters/c", "INPUT_PROJECT=", "INPUT_LOCATION=",
 		"INPUT_TARGET-VERSION= 1.34 ", "INPUT_NODE-POOLS=b,\n a\n", "INPUT_STRATEGY=auto", "INPUT_DRAIN-TIMEOUT=45m", "INPUT_SOAK=0",
-		"INPUT_DELETE-OLD-POOLS=end", "INPUT_ALLOW-BARE-PODS=True", "INPUT_ALLOW-EMPTYDIR-LOSS=false", "INPUT_FAIL-ON=", "INPUT_ARGS=", "KUBECONFIG=/k",
+		"INPUT_DELETE-OLD-POOLS=end", "INPUT_ALLOW-BARE-PODS=True", "INPUT_ALLOW-EMPTYDIR-LOSS=false", "INPUT_FAIL-ON=", "INPUT_ARGS=",
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.command != "upgrade" || c.cluster.Location != "europe-west1-b" || c.options.Target != "1.34" || c.kubeconfig != "/k" || c.failOn != "blocker" {
+	if c.command != "upgrade" || c.cluster.Location != "europe-west1-b" || c.options.Target != "1.34" || c.kube != nil || c.failOn != "blocker" {
 		t.Errorf("got %+v", c)
 	}
 	if diff := cmp.Diff([]string{"b", "a"}, c.options.Pools); diff != "" {

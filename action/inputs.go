@@ -10,8 +10,10 @@ import (
 	"time"
 
 	"github.com/sethvargo/go-githubactions"
+	"k8s.io/client-go/rest"
 
 	"github.com/upshift-k8s/upshift/internal/gke"
+	"github.com/upshift-k8s/upshift/internal/kube"
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
 
@@ -23,9 +25,10 @@ type config struct {
 	granted        []upgrade.Consent
 	approvedDigest string
 	failOn         string
-	kubeconfig     string
-	endpoint       string
-	reportDir      string
+	// kube reaches the cluster's Kubernetes API, nil for the endpoint that GKE tells.
+	kube      *rest.Config
+	endpoint  string
+	reportDir string
 	// containerAPI is another endpoint of Google's container API, empty for Google's.
 	containerAPI string
 }
@@ -51,14 +54,14 @@ func inputs() []input {
 		{"target-version", "", "the version to go to: " + upgrade.TargetForms + "; required", setTarget},
 		{"node-pools", "", "names of node pools, by comma or line, in that order; default: all", setPools},
 		{"strategy", "auto", "how nodes are upgraded: auto or migrate", oneOf(func(c *config) *string { return &c.options.Strategy }, []string{"auto", "migrate"}, "rolling", "blue-green")},
-		{"drain-timeout", "auto", "how long one node may take, until the run pauses: a duration such as 45m, or auto (the larger of 30m and the longest grace period + 10m)", setDrainTimeout},
+		{"drain-timeout", "auto", "how long one node may take to drain, or a new one to become Ready once GKE has made it, until the run pauses: a duration such as 45m, or auto (the larger of 30m and the longest grace period + 10m; new nodes 20m)", setDrainTimeout},
 		{"soak", "1h", "time between the last drain and deleting an old pool: a duration such as 1h, or 0", setSoak},
 		{"delete-old-pools", "each", "when old pools are deleted: each (before the next pool), end or never", setDelete},
 		{"allow-bare-pods", "false", "consent to lose pods that no controller manages: true or false", consent(upgrade.AllowBarePods)},
 		{"allow-emptydir-loss", "true", "consent to lose what pods keep in emptyDir volumes: true or false", consent(upgrade.AllowEmptyDirLoss)},
 		{"approved-digest", "", "run only the plan with this digest", setDigest},
 		{"fail-on", "blocker", "which findings make plan exit with 3: blocker, warning or never", oneOf(func(c *config) *string { return &c.failOn }, []string{"blocker", "warning", "never"})},
-		{"kubeconfig", "", "path of a kubeconfig; default: the endpoint that GKE tells, with application-default credentials", func(c *config, v string) error { c.kubeconfig = v; return nil }},
+		{"kubeconfig", "", "path of a kubeconfig; default: $KUBECONFIG, or the endpoint that GKE tells, with application-default credentials", setKubeconfig},
 		{"endpoint", "auto", "which of the cluster's endpoints to use without a kubeconfig: auto, dns, private or public", oneOf(func(c *config) *string { return &c.endpoint }, gke.Endpoints)},
 		{"report-dir", "", "where plan.json and run.json go; default: nowhere", func(c *config, v string) error { c.reportDir = v; return nil }},
 	}
@@ -103,6 +106,9 @@ func parse(args, environ []string) (config, error) {
 			value = gha.GetInput(in.name)
 		}
 		value = strings.TrimSpace(value)
+		if value == "" && in.name == "kubeconfig" {
+			value = getenv("KUBECONFIG")
+		}
 		if value == "" {
 			value = in.def
 		}
@@ -118,9 +124,6 @@ func parse(args, environ []string) (config, error) {
 	c.containerAPI = getenv(gke.EndpointVariable)
 	if err := gke.CheckEndpoint(c.containerAPI); err != nil {
 		bad.add("%s", err)
-	}
-	if c.kubeconfig == "" {
-		c.kubeconfig = getenv("KUBECONFIG")
 	}
 	if len(bad.problems) > 0 {
 		return config{}, &bad
@@ -344,6 +347,11 @@ func consent(name upgrade.Consent) func(*config, string) error {
 		}
 		return errors.New("want true or false")
 	}
+}
+
+func setKubeconfig(c *config, v string) (err error) {
+	c.kube, err = kube.ConfigFromFile(v, userAgent())
+	return err
 }
 
 func setDigest(c *config, v string) error {

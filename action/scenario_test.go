@@ -19,6 +19,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/upshift-k8s/upshift/internal/lab"
@@ -165,9 +166,10 @@ func digest(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv("DIGEST", plan.Digest)
 }
 
-// fault: "fault never-ready" or "fault quota".
+// fault: "fault never-ready", "fault quota" or "fault refused".
 func fault(ts *testscript.TestScript, _ bool, args []string) {
 	faults := map[string]gkeemu.Fault{
+		"refused":     {Method: "CreateNodePool", Error: status.Error(codes.PermissionDenied, "the caller does not have permission")},
 		"never-ready": {Method: "CreateNodePool", NodesNeverReady: true},
 		"quota": {Method: "CreateNodePool", NodesBeforeError: 1, OperationError: &rpcstatus.Status{
 			Code: int32(codes.ResourceExhausted), Message: "Insufficient regional quota to satisfy request: resource \"CPUS\".",

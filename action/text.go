@@ -54,6 +54,9 @@ func (o *output) writePlan(p upgrade.Plan, granted []upgrade.Consent) {
 		rows = append(rows, row)
 	}
 	o.table(rows)
+	for _, pool := range p.Pools {
+		o.line("%s: %s", pool.Name, pool.Why)
+	}
 	if len(p.Findings) > 0 {
 		o.line("")
 		o.line("Findings")

@@ -29,6 +29,11 @@ type Options struct {
 	Timeout time.Duration
 	// LoseBarePods tells that pods that nobody will make again may be evicted.
 	LoseBarePods bool
+	// LoseEmptyDirs tells that pods with emptyDir volumes may be evicted.
+	LoseEmptyDirs bool
+	// Resumed tells that an earlier run has drained nodes of the pool. What was Ready before that is not known, so its workloads
+	// have to be as available as they want to be.
+	Resumed bool
 	// Notify is told every event, one at a time. It must be set, and completes what a drain does not know: the step and the time.
 	Notify func(upgrade.Event)
 }
@@ -74,7 +79,7 @@ type answered struct {
 // otherwise. Evictions under way are awaited before it returns.
 func Node(ctx context.Context, c Cluster, node string, o Options) (Result, error) {
 	start := time.Now()
-	t := newTracker(node, o.LoseBarePods, c.State())
+	t := newTracker(node, o, c.State())
 	answers := make(chan answered)
 	inFlight := 0
 	defer func() {

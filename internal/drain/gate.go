@@ -17,13 +17,13 @@ const unschedulableReason = "finds no node"
 func (t *tracker) gate(d *decision, v view) []upgrade.Waiting {
 	var waiting []upgrade.Waiting
 	for _, uid := range t.losers() {
-		w, exists := v.Workloads[uid]
+		w, exists := t.workload(v.State, uid)
 		if !exists {
 			continue
 		}
-		available, reasons := 0, []upgrade.Waiting{}
+		available, reasons, stuck := 0, []upgrade.Waiting{}, false
 		for _, p := range v.of[uid] {
-			if p.Terminating() || p.Finished {
+			if t.isLeaving(p) || p.Finished {
 				continue
 			}
 			reason, mature := t.notAvailable(p, w, v.now)
@@ -34,10 +34,10 @@ func (t *tracker) gate(d *decision, v view) []upgrade.Waiting {
 			if !mature.IsZero() {
 				d.wakeAt(mature)
 			}
+			stuck = stuck || p.Unschedulable != "" && !t.homeless[p.UID]
 			reasons = append(reasons, upgrade.Waiting{Object: p.Ref(), Node: p.Node, Reason: reason, Passing: p.Unschedulable == "" && p.Trouble == ""})
 		}
 		wanted := t.wanted(v.State, uid)
-		stuck := unschedulable(reasons) != ""
 		if available >= wanted && !stuck {
 			continue
 		}
@@ -53,11 +53,30 @@ func (t *tracker) gate(d *decision, v view) []upgrade.Waiting {
 
 // wanted is how many pods of the workload have to be available for the gate to open.
 func (t *tracker) wanted(s upgrade.State, uid string) int {
-	w, ok := s.Workloads[uid]
-	if !ok || w.Wanted == upgrade.Unknown {
+	w, ok := t.workload(s, uid)
+	switch {
+	case !ok || w.Wanted == upgrade.Unknown:
 		return t.before[uid]
+	case t.options.Resumed:
+		return w.Wanted
 	}
 	return min(t.before[uid], w.Wanted)
+}
+
+// workload returns a workload as it is now. One of a kind that State does not list by itself is taken to exist for as long as the
+// drain lasts: that no pod of it is there does not mean that it is gone.
+func (t *tracker) workload(s upgrade.State, uid string) (upgrade.Workload, bool) {
+	if w, ok := s.Workloads[uid]; ok {
+		return w, true
+	}
+	w, ok := t.foreign[uid]
+	return w, ok
+}
+
+// isLeaving tells that the pod is on its way out, also if the cache does not show it yet.
+func (t *tracker) isLeaving(p upgrade.Pod) bool {
+	_, leaving := t.leaving[p.UID]
+	return leaving || p.Terminating()
 }
 
 // notAvailable says why a pod does not count as available, and when it will by itself.
@@ -84,19 +103,20 @@ func (t *tracker) notAvailable(p upgrade.Pod, w upgrade.Workload, now time.Time)
 }
 
 // unschedulable returns why no more pods should be evicted now: a replacement that finds no node, empty for none.
-func unschedulable(waiting []upgrade.Waiting) string {
+func (t *tracker) unschedulable(waiting []upgrade.Waiting) string {
 	for _, w := range waiting {
-		if strings.HasPrefix(w.Reason, unschedulableReason) {
+		if strings.HasPrefix(w.Reason, unschedulableReason) && !t.homeless[w.Object.UID] {
 			return w.Object.String() + " " + w.Reason
 		}
 	}
 	return ""
 }
 
-func readyPods(pods []upgrade.Pod) int {
+// readyPods counts the pods that are Ready and stay.
+func (t *tracker) readyPods(pods []upgrade.Pod) int {
 	n := 0
 	for _, p := range pods {
-		if p.Ready && !p.Terminating() {
+		if p.Ready && !t.isLeaving(p) {
 			n++
 		}
 	}

@@ -33,6 +33,7 @@ type decision struct {
 type attempt struct {
 	inFlight bool
 	answer   upgrade.Answer
+	slots    []string
 	// revisions are those of the pod's budgets when the eviction was posted: the cache knows nothing newer until they change.
 	revisions map[string]string
 	tries     int
@@ -41,10 +42,14 @@ type attempt struct {
 
 // tracker decides what to do next about one node, from the cluster's state and the time alone.
 type tracker struct {
-	node         string
-	loseBarePods bool
+	node    string
+	options Options
 	// before is how many pods of each workload were Ready when the drain began, by UID.
 	before map[string]int
+	// foreign are workloads of kinds that State does not list by themselves, as they were when the drain began.
+	foreign map[string]upgrade.Workload
+	// homeless are the pods that found no node already when the drain began.
+	homeless map[string]bool
 	// known are the pods that are not replacements: those that were there when the drain began, or were told of already.
 	known map[string]bool
 	// unserved are Services (by workload UID and name) that did not list a Ready pod of the workload even before.
@@ -65,14 +70,18 @@ type tracker struct {
 	began time.Time
 }
 
-func newTracker(node string, loseBarePods bool, s upgrade.State) *tracker {
+func newTracker(node string, o Options, s upgrade.State) *tracker {
 	t := &tracker{
-		node: node, loseBarePods: loseBarePods,
+		node: node, options: o, foreign: map[string]upgrade.Workload{}, homeless: map[string]bool{},
 		before: map[string]int{}, known: map[string]bool{}, unserved: map[string]bool{}, seen: map[string]upgrade.Pod{},
 		leaving: map[string]time.Time{}, lost: map[string][]time.Time{}, replaced: map[string]int{}, attempts: map[string]*attempt{}, held: map[string]upgrade.Waiting{},
 	}
 	for _, p := range s.Pods {
 		t.known[p.UID] = true
+		t.homeless[p.UID] = p.Unschedulable != ""
+		if _, listed := s.Workloads[p.Workload.UID]; !listed && !p.Workload.IsZero() {
+			t.foreign[p.Workload.UID] = upgrade.Workload{Ref: p.Workload, Wanted: upgrade.Unknown}
+		}
 		if p.Ready && !p.Terminating() {
 			t.before[p.Workload.UID]++
 			for _, service := range p.Unserved {
@@ -117,8 +126,13 @@ func (t *tracker) next(s upgrade.State, now time.Time) decision {
 	t.seeDepartures(&d, v)
 	t.seeReplacements(&d, v)
 	gate := t.gate(&d, v)
-	t.launch(&d, v, unschedulable(gate))
+	t.launch(&d, v, t.unschedulable(gate))
 	d.waiting = append(d.waiting, gate...)
+	if s.Trouble != "" && len(d.waiting) > 0 {
+		d.waiting = slices.Insert(d.waiting, 0, upgrade.Waiting{
+			Object: upgrade.Ref{Kind: "Kubernetes", Name: "API"}, Reason: "cannot be read, so the rest may be out of date: " + s.Trouble,
+		})
+	}
 	d.done = len(v.here) == 0 && len(gate) == 0 && !t.anyInFlight()
 	return d
 }
@@ -201,7 +215,7 @@ func (t *tracker) launch(d *decision, v view, held string) {
 	busy := map[string]bool{} // budgets, and workloads without one, that have an eviction under way
 	for _, a := range t.attempts {
 		if a.inFlight {
-			for key := range a.revisions {
+			for _, key := range a.slots {
 				busy[key] = true
 			}
 		}
@@ -221,14 +235,17 @@ func (t *tracker) launch(d *decision, v view, held string) {
 		revisions := map[string]string{}
 		for _, key := range slots(p) {
 			busy[key] = true
-			revisions[key] = v.Budgets[key].Revision
+			// A budget that is not asked is not changed, so nothing of it need be waited for.
+			if b, ok := v.Budgets[key]; ok && !b.Frees(p) {
+				revisions[key] = b.Revision
+			}
 		}
 		a := t.attempts[p.UID]
 		if a == nil {
 			a = &attempt{}
 			t.attempts[p.UID] = a
 		}
-		a.inFlight, a.revisions, a.tries = true, revisions, a.tries+1
+		a.inFlight, a.slots, a.revisions, a.tries = true, slots(p), revisions, a.tries+1
 		d.evict = append(d.evict, p)
 	}
 }
@@ -260,8 +277,10 @@ func (t *tracker) holds(d *decision, v view, p upgrade.Pod, held string, busy ma
 		return wait("should have stopped at %s and has not: a finalizer or its kubelet holds it; it is not deleted by force", p.EndsBy.UTC().Format(time.TimeOnly))
 	case p.Disposition() == upgrade.Awaited:
 		return wait("%s is running and is left to finish", p.Workload)
-	case p.Disposition() == upgrade.Lost && !t.loseBarePods:
+	case p.Disposition() == upgrade.Lost && !t.options.LoseBarePods:
 		return wait("no controller will make it again, and %s was not given", upgrade.AllowBarePods)
+	case len(p.EmptyDirs) > 0 && !t.options.LoseEmptyDirs:
+		return wait("keeps data in emptyDir volumes, and %s was not given", upgrade.AllowEmptyDirLoss)
 	case len(p.Budgets) > 1 && !p.Pending:
 		w, _ := wait("PodDisruptionBudgets %s both select it, and the eviction API refuses such a pod", strings.Join(p.Budgets, " and "))
 		w.Budget = p.Budgets[0]
@@ -306,10 +325,10 @@ func orWorkload(p upgrade.Pod) string {
 // unguarded says why a pod that no budget protects must wait: no budget is not a licence to take all replicas at once, so such
 // a workload loses its next pod when it is as available as it was.
 func (t *tracker) unguarded(v view, p upgrade.Pod) string {
-	if !p.Ready || p.Workload.UID == "" || t.lost[p.Workload.UID] == nil {
+	if !p.Ready || p.Workload.UID == "" || t.lost[p.Workload.UID] == nil && !t.options.Resumed {
 		return ""
 	}
-	ready, wanted := readyPods(v.of[p.Workload.UID]), t.wanted(v.State, p.Workload.UID)
+	ready, wanted := t.readyPods(v.of[p.Workload.UID]), t.wanted(v.State, p.Workload.UID)
 	if ready < wanted {
 		return fmt.Sprintf("%d of %d are Ready", ready, wanted)
 	}
@@ -325,7 +344,7 @@ func (t *tracker) budgetHolds(d *decision, v view, p upgrade.Pod, a *attempt) (u
 		w.Budget = b.Key()
 	}
 	if a != nil && a.answer.Kind != "" {
-		w.Reason = a.answer.Message
+		w.Reason, w.Passing = a.answer.Message, a.answer.Kind == upgrade.NotNow || a.answer.Kind == upgrade.AlreadyGone
 		news := w.Budget != "" && a.answer.Kind == upgrade.BudgetSpent && b.Revision != a.revisions[w.Budget] && b.Allowed > 0
 		if !news && v.now.Before(a.notBefore) {
 			if w.Budget != "" && a.answer.Kind == upgrade.BudgetSpent {
@@ -341,7 +360,7 @@ func (t *tracker) budgetHolds(d *decision, v view, p upgrade.Pod, a *attempt) (u
 	}
 	// The cache says no. The API is asked all the same now and then, in case the cache is behind.
 	if ask := t.began.Add(retryLast); v.now.Before(ask) {
-		w.Reason = budgetReason(b)
+		w.Reason, w.Passing = budgetReason(b), b.Allowed > 0
 		d.wakeAt(ask)
 		return w, true
 	}
@@ -349,6 +368,9 @@ func (t *tracker) budgetHolds(d *decision, v view, p upgrade.Pod, a *attempt) (u
 }
 
 func budgetReason(b upgrade.Budget) string {
+	if b.Allowed > 0 {
+		return fmt.Sprintf("PodDisruptionBudget %s does not show yet what the last eviction took from it", b.Key())
+	}
 	return fmt.Sprintf("PodDisruptionBudget %s allows no eviction now (%s)", b.Key(), b.Why())
 }
 

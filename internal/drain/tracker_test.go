@@ -19,12 +19,13 @@ type scene struct {
 	*testing.T
 	upgrade.State
 	now     time.Time
+	options Options
 	tracker *tracker
 	last    decision
 }
 
 func newScene(t *testing.T) *scene {
-	return &scene{T: t, now: t0, State: upgrade.State{Workloads: map[string]upgrade.Workload{}, Budgets: map[string]upgrade.Budget{}}}
+	return &scene{T: t, options: Options{LoseEmptyDirs: true}, now: t0, State: upgrade.State{Workloads: map[string]upgrade.Workload{}, Budgets: map[string]upgrade.Budget{}}}
 }
 
 // workload makes a Deployment (or what the name says before a slash) and its Ready pods on the nodes.
@@ -79,7 +80,7 @@ func (s *scene) terminating(name string) {
 func (s *scene) next(evicted ...string) {
 	s.Helper()
 	if s.tracker == nil {
-		s.tracker = newTracker("old", false, s.State)
+		s.tracker = newTracker("old", s.options, s.State)
 	}
 	s.Pods = slices.Clone(s.Pods)
 	s.last = s.tracker.next(s.State, s.now)
@@ -248,7 +249,7 @@ func TestRefusalsAreRetriedWithTheAPIsOwnPatience(t *testing.T) {
 	s := newScene(t)
 	s.workload("web", 1, "old")
 	s.next("web-1")
-	s.tracker.answered(*s.get("web-1"), upgrade.Answer{Kind: upgrade.Busy, Message: "eviction refused: overload", RetryAfter: 12 * time.Second}, s.now)
+	s.tracker.answered(*s.get("web-1"), upgrade.Answer{Kind: upgrade.NotNow, Message: "eviction refused: overload", RetryAfter: 12 * time.Second}, s.now)
 	s.next()
 	s.waits("web-1: eviction refused: overload")
 	if want := s.now.Add(12 * time.Second); !s.last.wake.Equal(want) {
@@ -355,7 +356,7 @@ func TestBarePodsStayWithoutConsentAndGoWithIt(t *testing.T) {
 	s.pod("bare", "", "old")
 	s.next()
 	s.waits("Pod ns/bare: no controller will make it again, and allow-bare-pods was not given")
-	s.tracker = newTracker("old", true, s.State)
+	s.tracker = newTracker("old", Options{LoseBarePods: true}, s.State)
 	s.next("bare")
 	s.answer("bare", upgrade.Accepted, "")
 	s.gone("bare")
@@ -449,4 +450,95 @@ func TestAnEvictedPodThatEndsInAFinalPhaseHasMoved(t *testing.T) {
 		t.Errorf("%d pods moved, want 1", len(s.tracker.moves))
 	}
 	s.done(false)
+}
+
+func TestAnAcceptedEvictionCountsAtOnceAlsoIfTheCacheIsBehind(t *testing.T) {
+	s := newScene(t)
+	s.workload("web", 2, "old", "old")
+	s.next("web-1")
+	s.answer("web-1", upgrade.Accepted, "")
+	s.next() // nothing of it is in the cache yet: web-2 must stay
+	s.waits("web-2: waits its turn")
+	s.gone("web-1")
+	s.next()
+	s.pod("web-3", "web", "new")
+	s.next("web-2")
+}
+
+func TestAfterAnEarlierRunAWorkloadHasToBeWholeBeforeItLosesAPod(t *testing.T) {
+	s := newScene(t)
+	s.options.Resumed = true
+	s.workload("web", 3, "old", "new")
+	s.pod("web-3", "web", "new").Ready = false // what the earlier run waited for
+	s.next()
+	s.waits("web-1: waits its turn: Deployment ns/web has no PodDisruptionBudget, so its pods go one at a time, and 2 of 3 are Ready")
+	s.get("web-3").Ready = true
+	s.next("web-1")
+}
+
+func TestAPodThatFoundNoNodeBeforeTheDrainHoldsNothing(t *testing.T) {
+	s := newScene(t)
+	s.workload("web", 3, "old", "new")
+	p := s.pod("web-3", "web", "")
+	p.Ready, p.Unschedulable = false, "needs a GPU"
+	s.workload("api", 1, "old")
+	s.next("api-1", "web-1")
+	s.answer("web-1", upgrade.Accepted, "")
+	s.answer("api-1", upgrade.Accepted, "")
+	s.gone("web-1")
+	s.gone("api-1")
+	s.pod("api-2", "api", "new")
+	s.pod("web-4", "web", "new")
+	s.next()
+	s.done(true)
+}
+
+func TestAStatefulSetWithoutAPodAtThisMomentIsNotGone(t *testing.T) {
+	for _, kind := range []string{"StatefulSet", "CloneSet"} {
+		s := newScene(t)
+		wanted := 1
+		if kind == "CloneSet" {
+			wanted = upgrade.Unknown
+		}
+		s.workload(kind+"/db", wanted, "old")
+		if kind == "CloneSet" {
+			delete(s.Workloads, "db") // kinds that are not Kubernetes' own are known by their pods alone
+		}
+		s.next("db-1")
+		s.answer("db-1", upgrade.Accepted, "")
+		s.gone("db-1")
+		s.next()
+		s.waits("0 of 1 pods are Ready, and no replacement is there yet")
+		s.done(false)
+	}
+}
+
+func TestAFreedPodDoesNotHoldTheOthersOfItsBudget(t *testing.T) {
+	s := newScene(t)
+	s.budget("web", 1)
+	s.workload("web", 2, "old", "old")
+	s.get("web-1").Ready, s.get("web-1").Pending = false, true
+	s.next("web-1")
+	s.answer("web-1", upgrade.Accepted, "")
+	s.next("web-2") // the budget was not asked for web-1, so nothing of it need be waited for
+}
+
+func TestEmptyDirsStayWithoutConsent(t *testing.T) {
+	s := newScene(t)
+	s.options.LoseEmptyDirs = false
+	s.workload("web", 1, "old")
+	s.get("web-1").EmptyDirs = []string{"cache"}
+	s.next()
+	s.waits("web-1: keeps data in emptyDir volumes, and allow-emptydir-loss was not given")
+}
+
+func TestAnAPIThatCannotBeReadIsNamedFirst(t *testing.T) {
+	s := newScene(t)
+	s.budget("web", 0)
+	s.workload("web", 1, "old")
+	s.Trouble = "Unauthorized"
+	s.next()
+	if got := s.last.waiting[0].String(); got != "Kubernetes API: cannot be read, so the rest may be out of date: Unauthorized" {
+		t.Errorf("waits first for %s", got)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -15,8 +16,8 @@ import (
 )
 
 // Provider changes the node pools of one cluster. The calls that change something return the operation that does it, and are
-// re-entrant: what is there already is adopted, with the operation that is still busy with it, or "" if none is.
-// Implementations wait while the provider is busy with somebody else's operation.
+// re-entrant: what is there already is adopted, with the operation that is still busy with it, or "" if none is. They do not
+// wait: while another operation is under way they return *upgrade.Busy.
 type Provider interface {
 	Pools(ctx context.Context) ([]upgrade.Pool, error)
 	// CreatePool makes a pool like another one. A pool of that name that no run made is an error.
@@ -32,8 +33,8 @@ type Cluster interface {
 	drain.Cluster
 	// Cordon makes the node unschedulable in the name of the run. A node that is cordoned already, or gone, is left alone.
 	Cordon(ctx context.Context, node, run string) error
-	// Uncordon undoes Cordon where it was this run's; any other cordon is left alone.
-	Uncordon(ctx context.Context, node, run string) error
+	// Uncordon undoes a Cordon of any run; a cordon that no run made is left alone.
+	Uncordon(ctx context.Context, node string) error
 	// Occupants reads from the API itself, not from a cache, what is on the pool's nodes.
 	Occupants(ctx context.Context, pool string) (upgrade.Occupants, error)
 }
@@ -43,8 +44,8 @@ type Engine struct {
 	Provider Provider
 	Cluster  Cluster
 	Plan     upgrade.Plan
-	// LoseBarePods is the consent to evict pods that nobody will make again.
-	LoseBarePods bool
+	// Granted are the consents that were given.
+	Granted []upgrade.Consent
 	// Save stores the run; it is called before and after everything that changes something. An error ends the run.
 	Save func(*upgrade.Run) error
 	// Notify is told every event, one at a time.
@@ -62,8 +63,13 @@ type Paused struct {
 
 func (p *Paused) Error() string { return p.Problem }
 
-// cleanupTimeout bounds what is put back after a run has ended, so that a runner that stops us is not kept waiting.
-const cleanupTimeout = 2 * time.Minute
+const (
+	// cleanupTimeout bounds what is put back after a run has ended.
+	cleanupTimeout = 2 * time.Minute
+	// othersTimeout is for an operation that is not ours, such as GKE's own upgrade of another pool: after that a person should
+	// know.
+	othersTimeout = time.Hour
+)
 
 // Run carries out the steps that are not done, and ends with run in a state that says how it went. The error is nil only if
 // the run succeeded: Paused, the context's, or what failed.
@@ -77,7 +83,7 @@ func (e *Engine) Run(ctx context.Context, run *upgrade.Run) error {
 		err = e.release(ctx)
 		run.State, run.FinishedAt = upgrade.Succeeded, &now
 		if err != nil {
-			run.State, run.Problem = upgrade.Failed, err.Error()
+			run.State, run.Problem, run.Next = upgrade.Failed, err.Error(), e.leftBehind()
 		}
 	case ctx.Err() != nil:
 		run.State, run.Problem = upgrade.Interrupted, "interrupted: "+context.Cause(ctx).Error()
@@ -90,10 +96,12 @@ func (e *Engine) Run(ctx context.Context, run *upgrade.Run) error {
 		if undo := e.release(ctx); undo != nil {
 			run.Problem += "; and putting things back: " + undo.Error()
 		}
-		run.Next = e.leftBehind(ctx)
+		run.Next = e.leftBehind()
 	}
 	if saveErr := e.Save(run); saveErr != nil && err == nil {
+		// What was to be done is done; what was not is to tell it.
 		err = fmt.Errorf("save the run: %w", saveErr)
+		run.State, run.Problem = upgrade.Failed, err.Error()
 	}
 	return err
 }
@@ -138,6 +146,7 @@ func (e *Engine) step(ctx context.Context, step upgrade.Step) error {
 	if err != nil {
 		return err
 	}
+	e.run.CountDrained()
 	e.notify(upgrade.Event{Kind: upgrade.StepFinished, Step: step, Took: upgrade.Seconds(end.Sub(start))})
 	if err := e.Save(e.run); err != nil {
 		return fmt.Errorf("save the run after %s: %w", step.ID, err)
@@ -192,16 +201,44 @@ func (e *Engine) progress(step upgrade.Step) func(string) {
 	return func(text string) { e.notify(upgrade.Event{Kind: upgrade.StepProgress, Step: step, Text: text}) }
 }
 
-// operate records the operation of a step and waits for it.
-func (e *Engine) operate(ctx context.Context, step upgrade.Step, operation string) error {
-	if operation == "" {
-		return nil
+// change makes one change through the provider and waits for its operation. While the cluster is busy with an operation that is
+// not ours it waits for that one, and attempts again.
+func (e *Engine) change(ctx context.Context, step upgrade.Step, attempt func(context.Context) (string, error)) error {
+	for {
+		operation, err := attempt(ctx)
+		var busy *upgrade.Busy
+		switch {
+		case errors.As(err, &busy):
+			if err := e.waitForOthers(ctx, step, busy); err != nil {
+				return err
+			}
+			continue
+		case err != nil:
+			return err
+		case operation == "":
+			return nil
+		}
+		e.update(step.ID, func(s *upgrade.Step) { s.Operation = operation })
+		if err := e.Save(e.run); err != nil {
+			return fmt.Errorf("save operation %s: %w", operation, err)
+		}
+		return e.Provider.Wait(ctx, operation, e.progress(step))
 	}
-	e.update(step.ID, func(s *upgrade.Step) { s.Operation = operation })
-	if err := e.Save(e.run); err != nil {
-		return fmt.Errorf("save operation %s: %w", operation, err)
+}
+
+// waitForOthers waits until an operation that is not ours is over. How it ends is its owner's business.
+func (e *Engine) waitForOthers(ctx context.Context, step upgrade.Step, busy *upgrade.Busy) error {
+	e.progress(step)(fmt.Sprintf("waits for operation %s (%s), which is not ours", busy.Operation, busy.Kind))
+	limited, cancel := context.WithTimeout(ctx, othersTimeout)
+	defer cancel()
+	err := e.Provider.Wait(limited, busy.Operation, e.progress(step))
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil && limited.Err() != nil:
+		return &Paused{Problem: fmt.Sprintf("operation %s (%s), which is not ours, has kept the cluster busy for %s", busy.Operation, busy.Kind, othersTimeout)}
 	}
-	return e.Provider.Wait(ctx, operation, e.progress(step))
+	return nil
 }
 
 // release puts back what a final state does not keep: our cordons and frozen autoscaling. It goes on after an error, and
@@ -211,12 +248,12 @@ func (e *Engine) release(ctx context.Context) error {
 	defer cancel()
 	var errs []error
 	for _, pool := range e.Plan.Pools {
-		if pool.Action != upgrade.Migrate {
+		if pool.Action != upgrade.Migrate || e.goingAway(pool.Name) {
 			continue
 		}
 		// All of them: a cordon of a moment ago may not be in the caches yet, and Uncordon itself knows whose it is.
 		for _, node := range e.Cluster.State().PoolNodes(pool.Name) {
-			errs = append(errs, e.Cluster.Uncordon(ctx, node.Name, e.run.ID))
+			errs = append(errs, e.Cluster.Uncordon(ctx, node.Name))
 		}
 	}
 	pools, err := e.Provider.Pools(ctx)
@@ -225,13 +262,12 @@ func (e *Engine) release(ctx context.Context) error {
 	}
 	for _, pool := range pools {
 		settings, frozen := e.run.Frozen[pool.Name]
-		if !frozen {
+		if !frozen || e.goingAway(pool.Name) {
 			continue
 		}
-		operation, err := e.Provider.SetAutoscaling(ctx, pool.Name, settings)
-		if err == nil && operation != "" {
-			err = e.Provider.Wait(ctx, operation, func(string) {})
-		}
+		err := e.change(ctx, upgrade.NewStep(upgrade.RestoreAutoscaling, pool.Name, ""), func(ctx context.Context) (string, error) {
+			return e.Provider.SetAutoscaling(ctx, pool.Name, settings)
+		})
 		if err != nil {
 			errs = append(errs, fmt.Errorf("restore autoscaling of %s: %w", pool.Name, err))
 			continue
@@ -241,32 +277,56 @@ func (e *Engine) release(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// carryOn says how to go on after a run that is not final, and what it keeps until then.
+// goingAway tells that the provider has been told to delete the pool: pods must not be let onto its nodes again.
+func (e *Engine) goingAway(pool string) bool {
+	return slices.ContainsFunc(e.run.Steps, func(s upgrade.Step) bool {
+		return s.Kind == upgrade.DeletePool && s.Pool == pool && (s.Operation != "" || s.State == upgrade.StepDone)
+	})
+}
+
+// carryOn says how to go on after a run that is not final, how to back out, and what the run keeps until then.
 func (e *Engine) carryOn() []string {
-	next := []string{"run upgrade again: it goes on where this run stopped"}
-	for pool, a := range e.run.Frozen {
-		next = append(next, fmt.Sprintf("the autoscaling of %s (%s) is off until the upgrade is finished", pool, a.Summary))
+	next := []string{"to go on: upgrade again, which takes over the new pool and the cordons; its plan has a new digest, to be approved anew"}
+	for _, pool := range e.Plan.Pools {
+		if pool.Action == upgrade.Migrate && e.begun(pool.Name, upgrade.CordonPool) && !e.goingAway(pool.Name) {
+			next = append(next, fmt.Sprintf("to back out instead: kubectl uncordon -l %s=%s, which undoes cordons of other people there as well", e.Plan.Cluster.PoolLabel, pool.Name))
+		}
 	}
-	slices.Sort(next[1:])
+	return append(next, e.stillFrozen()...)
+}
+
+// stillFrozen says which autoscaling is off, and how to turn it on by hand.
+func (e *Engine) stillFrozen() []string {
+	var next []string
+	for _, name := range slices.Sorted(maps.Keys(e.run.Frozen)) {
+		on := name
+		if pool, ok := e.Plan.Pool(name); ok && e.goingAway(name) {
+			on = pool.NewName
+		}
+		a := e.run.Frozen[name]
+		next = append(next, fmt.Sprintf("autoscaling of %s (%s) is off until the upgrade is finished; to turn it on by hand: %s", on, a.Summary, strings.ReplaceAll(a.Command, "POOL", on)))
+	}
 	return next
 }
 
-// leftBehind says which new pools a failed run left.
-func (e *Engine) leftBehind(ctx context.Context) []string {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
-	defer cancel()
-	pools, err := e.Provider.Pools(ctx)
-	if err != nil {
-		return nil
-	}
-	var made []string
-	for _, pool := range pools {
-		if pool.MadeBy != "" && slices.ContainsFunc(e.Plan.Pools, func(p upgrade.PoolPlan) bool { return p.NewName == pool.Name }) {
-			made = append(made, pool.Name)
+// leftBehind says what a failed run left: new pools, and autoscaling that could not be restored.
+func (e *Engine) leftBehind() []string {
+	var next []string
+	for _, pool := range e.Plan.Pools {
+		switch {
+		case pool.Action != upgrade.Migrate || !e.begun(pool.Name, upgrade.CreatePool):
+		case e.begun(pool.Name, upgrade.DrainNode):
+			next = append(next, fmt.Sprintf("pods run on the new pool %s: do not delete it; upgrade again to go on", pool.NewName))
+		default:
+			next = append(next, fmt.Sprintf("the new pool %s may exist, and no pod was moved to it: delete it, or upgrade again to go on with it", pool.NewName))
 		}
 	}
-	if len(made) == 0 {
-		return nil
-	}
-	return []string{"new pools that are left: " + strings.Join(made, ", ") + "; run upgrade again to go on with it, or delete it"}
+	return append(next, e.stillFrozen()...)
+}
+
+// begun tells whether the run has begun a step of that kind on the pool.
+func (e *Engine) begun(pool string, kind upgrade.StepKind) bool {
+	return slices.ContainsFunc(e.run.Steps, func(s upgrade.Step) bool {
+		return s.Kind == kind && s.Pool == pool && s.State != upgrade.StepPending
+	})
 }

@@ -22,18 +22,21 @@ type cluster struct {
 	mu      sync.Mutex
 	pools   []upgrade.Pool
 	state   upgrade.State
-	volumes []string
+	volumes []upgrade.Attachment
 	changed chan struct{}
 	calls   []string
 	// fails makes a call fail, by its note.
 	fails map[string]error
 	// notReady makes the nodes of new pools never Ready.
 	notReady bool
+	// notMade makes no pool at all, and busy is answered to changes first, once each.
+	notMade bool
+	busy    []*upgrade.Busy
 }
 
 func newCluster() *cluster {
 	c := &cluster{
-		pools:   []upgrade.Pool{{Name: "old", Version: "1.33.1", Zones: []string{"a"}, Autoscaling: upgrade.Autoscaling{Enabled: true, Summary: "1 to 5"}}},
+		pools:   []upgrade.Pool{{Name: "old", Version: "1.33.1", Zones: []string{"a"}, Autoscaling: upgrade.Autoscaling{Enabled: true, Summary: "1 to 5", Command: "turn on POOL"}}},
 		changed: make(chan struct{}), fails: map[string]error{},
 	}
 	web := upgrade.Workload{Ref: upgrade.Ref{Kind: "Deployment", Namespace: "ns", Name: "web", UID: "web"}, Wanted: 2}
@@ -65,7 +68,9 @@ func (c *cluster) CreatePool(_ context.Context, clone upgrade.Clone) (string, er
 	if err := c.note("create %s like %s at %s, %d a zone", clone.Name, clone.Of, clone.Version, clone.NodesPerZone); err != nil {
 		return "", err
 	}
-	c.pools = append(c.pools, upgrade.Pool{Name: clone.Name, Version: clone.Version, MadeBy: clone.Run})
+	if !c.notMade {
+		c.pools = append(c.pools, upgrade.Pool{Name: clone.Name, Version: clone.Version, MadeBy: clone.Run})
+	}
 	for i := range clone.NodesPerZone {
 		c.state.Nodes = append(c.state.Nodes, upgrade.Node{Name: fmt.Sprintf("new-%d", i), Pool: clone.Name, Version: clone.Version, Ready: !c.notReady})
 	}
@@ -75,6 +80,11 @@ func (c *cluster) CreatePool(_ context.Context, clone upgrade.Clone) (string, er
 func (c *cluster) DeletePool(_ context.Context, name string) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if len(c.busy) > 0 {
+		busy := c.busy[0]
+		c.busy = c.busy[1:]
+		return "", busy
+	}
 	if err := c.note("delete %s", name); err != nil {
 		return "", err
 	}
@@ -89,9 +99,19 @@ func (c *cluster) SetAutoscaling(_ context.Context, pool string, a upgrade.Autos
 	return "", c.note("autoscaling of %s: %s", pool, a.Summary)
 }
 
-func (c *cluster) Wait(_ context.Context, operation string, _ func(string)) error {
+func (c *cluster) Wait(ctx context.Context, operation string, _ func(string)) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if operation == "endless" {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	if operation == "foreign" { // while it lasted, a node came back and took a pod
+		c.state.Nodes = append(c.state.Nodes, upgrade.Node{Name: "back", Pool: "old", Ready: true})
+		p := c.state.Pods[0]
+		p.Name, p.UID, p.Node = "web-back", "web-back", "back"
+		c.state.Pods = append(c.state.Pods, p)
+	}
 	return c.fails["wait "+operation]
 }
 
@@ -138,7 +158,7 @@ func (c *cluster) Cordon(_ context.Context, node, run string) error {
 	return c.note("cordon %s", node)
 }
 
-func (c *cluster) Uncordon(_ context.Context, node, _ string) error {
+func (c *cluster) Uncordon(_ context.Context, node string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.cordon(node, "")
@@ -202,7 +222,7 @@ func TestAMigrationInItsOrder(t *testing.T) {
 func TestAPoolThatCannotBeMadeFailsTheRunAndAutoscalingComesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster()
-		c.fails["wait op"] = errors.New("quota exceeded")
+		c.fails["wait op"], c.notMade = errors.New("quota exceeded"), true
 		run, err := carryOut(t, t.Context(), c, nil)
 		if err == nil || run.State != upgrade.Failed || !strings.Contains(run.Problem, "quota exceeded") {
 			t.Errorf("run %s with problem %q, error %v", run.State, run.Problem, err)
@@ -263,7 +283,7 @@ func TestADrainThatDoesNotEndPausesAndKeepsItsCordons(t *testing.T) {
 		if run.State != upgrade.Paused || run.NodesDrained != 1 || slices.Contains(c.calls, "delete old") || slices.Contains(c.calls, "uncordon old-0") {
 			t.Errorf("run %s, %d drained, calls: %v", run.State, run.NodesDrained, c.calls)
 		}
-		if len(run.Frozen) != 1 || len(run.Next) != 3 {
+		if len(run.Frozen) != 1 || len(run.Next) != 4 {
 			t.Errorf("frozen %v, next %v", run.Frozen, run.Next)
 		}
 	})
@@ -300,7 +320,7 @@ func TestANodeThatJoinsDuringTheSoakIsCordonedAndDrainedBeforeItsPoolIsDeleted(t
 func TestAPoolWithAnAttachedVolumeIsNotDeleted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster()
-		c.volumes = []string{"va on old-0"}
+		c.volumes = []upgrade.Attachment{{Name: "va", Node: "old-0"}}
 		_, err := carryOut(t, t.Context(), c, nil)
 		var paused *Paused
 		if !errors.As(err, &paused) || paused.Problem != "pool old is drained and not empty, so it is not deleted" || slices.Contains(c.calls, "delete old") {
@@ -309,7 +329,7 @@ func TestAPoolWithAnAttachedVolumeIsNotDeleted(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) {
 		c := newCluster()
-		c.volumes = []string{"va on old-0"}
+		c.volumes = []upgrade.Attachment{{Name: "va", Node: "old-0"}}
 		soakEnds := time.AfterFunc(time.Hour+time.Minute, func() { // a minute into the wait
 			c.mu.Lock()
 			defer c.mu.Unlock()
@@ -359,6 +379,60 @@ func TestARunThatCannotBeSavedStops(t *testing.T) {
 		}
 		if slices.ContainsFunc(c.calls, func(call string) bool { return strings.HasPrefix(call, "create") }) {
 			t.Errorf("calls: %v", c.calls)
+		}
+	})
+}
+
+func TestAnOperationThatFailsAndLeavesAPoolPausesTheRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		c.fails["wait op"] = errors.New("only 0 nodes out of 2 have registered")
+		run, err := carryOut(t, t.Context(), c, nil)
+		if run.State != upgrade.Paused || !strings.Contains(run.Problem, "only 0 nodes out of 2 have registered; the nodes of old are untouched") {
+			t.Errorf("run %s with problem %q, error %v", run.State, run.Problem, err)
+		}
+	})
+}
+
+func TestWhatWasEmptyIsLookedAtAgainAfterSomebodyElsesOperation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		c.busy = []*upgrade.Busy{{Operation: "foreign", Kind: "AUTO_REPAIR"}}
+		if _, err := carryOut(t, t.Context(), c, nil); err != nil {
+			t.Fatal(err)
+		}
+		at := func(call string) int { return slices.Index(c.calls, call) }
+		if at("evict web-back") < 0 || at("delete old") < at("evict web-back") {
+			t.Errorf("calls: %v", c.calls)
+		}
+	})
+}
+
+func TestAnOperationOfSomebodyElseThatDoesNotEndPausesTheRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		c.busy = []*upgrade.Busy{{Operation: "endless", Kind: "UPGRADE_NODES"}}
+		run, _ := carryOut(t, t.Context(), c, nil)
+		if want := "operation endless (UPGRADE_NODES), which is not ours, has kept the cluster busy for 1h0m0s"; run.State != upgrade.Paused || run.Problem != want {
+			t.Errorf("run %s with problem %q, want %q", run.State, run.Problem, want)
+		}
+	})
+}
+
+func TestAPoolThatIsBeingDeletedIsNotUncordoned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		c.fails["autoscaling of old-1-34-2: 1 to 5"] = errors.New("rate limit")
+		run, _ := carryOut(t, t.Context(), c, nil)
+		if run.State != upgrade.Failed || slices.ContainsFunc(c.calls, func(call string) bool { return strings.HasPrefix(call, "uncordon") }) {
+			t.Errorf("run %s, calls %v", run.State, c.calls)
+		}
+		want := []string{
+			"pods run on the new pool old-1-34-2: do not delete it; upgrade again to go on",
+			"autoscaling of old-1-34-2 (1 to 5) is off until the upgrade is finished; to turn it on by hand: turn on old-1-34-2",
+		}
+		if diff := cmp.Diff(want, run.Next); diff != "" {
+			t.Error(diff)
 		}
 	})
 }

@@ -40,10 +40,7 @@ func (e *Engine) restoreAutoscaling(ctx context.Context, step upgrade.Step, pool
 }
 
 func (e *Engine) setAutoscaling(ctx context.Context, step upgrade.Step, pool string, a upgrade.Autoscaling) error {
-	operation, err := e.Provider.SetAutoscaling(ctx, pool, a)
-	if err == nil {
-		err = e.operate(ctx, step, operation)
-	}
+	err := e.change(ctx, step, func(ctx context.Context) (string, error) { return e.Provider.SetAutoscaling(ctx, pool, a) })
 	if err != nil {
 		return fmt.Errorf("set the autoscaling of %s: %w", pool, err)
 	}
@@ -51,35 +48,55 @@ func (e *Engine) setAutoscaling(ctx context.Context, step upgrade.Step, pool str
 }
 
 func (e *Engine) createPool(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
-	operation, err := e.Provider.CreatePool(ctx, upgrade.Clone{
-		Of: pool.Name, Name: pool.NewName, Version: pool.To, NodesPerZone: pool.NodesPerZone, Run: e.run.ID,
+	err := e.change(ctx, step, func(ctx context.Context) (string, error) {
+		return e.Provider.CreatePool(ctx, upgrade.Clone{
+			Of: pool.Name, Name: pool.NewName, Version: pool.To, NodesPerZone: e.nodesPerZone(pool), Inherits: pool.Autoscaling, Run: e.run.ID,
+		})
 	})
-	if err == nil {
-		err = e.operate(ctx, step, operation)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
-	if err != nil {
+	// A finished operation is not yet a pool as wanted, and a failed one may have made a pool.
+	there, lookErr := e.newPool(ctx, pool)
+	switch {
+	case err != nil && there != nil:
+		return &Paused{
+			Problem: fmt.Sprintf("create pool %s: %s; the nodes of %s are untouched", pool.NewName, err, pool.Name),
+			Next:    []string{fmt.Sprintf("see what GKE made of pool %s: mend or delete it", pool.NewName)},
+		}
+	case err != nil:
 		return fmt.Errorf("create pool %s: %w", pool.NewName, err)
-	}
-	// A finished operation is not yet a pool as wanted.
-	pools, err := e.Provider.Pools(ctx)
-	if err != nil {
-		return fmt.Errorf("look at the new pool %s: %w", pool.NewName, err)
-	}
-	i := slices.IndexFunc(pools, func(p upgrade.Pool) bool { return p.Name == pool.NewName })
-	if i < 0 {
+	case lookErr != nil:
+		return fmt.Errorf("look at the new pool %s: %w", pool.NewName, lookErr)
+	case there == nil:
 		return fmt.Errorf("create pool %s: the operation is done and the pool is not there", pool.NewName)
-	}
-	if pools[i].Trouble != "" {
-		return fmt.Errorf("create pool %s: %s", pool.NewName, pools[i].Trouble)
-	}
-	if pools[i].Version != pool.To {
-		return fmt.Errorf("create pool %s: it came up at %s instead of %s", pool.NewName, pools[i].Version, pool.To)
+	case there.Version != pool.To:
+		return fmt.Errorf("create pool %s: it came up at %s instead of %s", pool.NewName, there.Version, pool.To)
 	}
 	return nil
 }
 
+// nodesPerZone is the size of the new pool, by the old one as it is now that its autoscaling is off: it may have grown since the plan.
+func (e *Engine) nodesPerZone(pool upgrade.PoolPlan) int {
+	return max(pool.NodesPerZone, e.Cluster.State().NodesPerZone(pool.Name))
+}
+
+// newPool returns the new pool as the provider has it, or nil.
+func (e *Engine) newPool(ctx context.Context, pool upgrade.PoolPlan) (*upgrade.Pool, error) {
+	pools, err := e.Provider.Pools(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range pools {
+		if p.Name == pool.NewName {
+			return &p, nil
+		}
+	}
+	return nil, nil
+}
+
 func (e *Engine) waitNodes(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
-	wanted := pool.NodesPerZone * len(pool.Zones)
+	wanted := e.nodesPerZone(pool) * len(pool.Zones)
 	timeout := nodesTimeout
 	if asked := time.Duration(e.Plan.Options.DrainTimeout); asked > 0 {
 		timeout = min(timeout, asked)
@@ -98,15 +115,17 @@ func (e *Engine) waitNodes(ctx context.Context, step upgrade.Step, pool upgrade.
 	if err != nil || done {
 		return err
 	}
-	if missing := wanted - ready - len(waiting); missing > 0 {
-		waiting = append(waiting, upgrade.Waiting{
-			Object: upgrade.Ref{Kind: "NodePool", Name: pool.NewName}, Reason: fmt.Sprintf("%d nodes have not joined the cluster", missing),
-		})
+	object := upgrade.Ref{Kind: "NodePool", Name: pool.NewName}
+	if there := ready + len(waiting); there < wanted {
+		waiting = append(waiting, upgrade.Waiting{Object: object, Reason: fmt.Sprintf("has %d nodes in the cluster, and %d are needed: wait, resize it or delete it", there, wanted)})
+	}
+	if p, err := e.newPool(ctx, pool); err == nil && p != nil && p.Trouble != "" {
+		waiting = append(waiting, upgrade.Waiting{Object: object, Reason: p.Trouble})
 	}
 	return &Paused{
 		Problem: fmt.Sprintf("%d of %d nodes of the new pool %s are Ready after %s; the nodes of %s are untouched", ready, wanted, pool.NewName, timeout, pool.Name),
 		Waiting: waiting,
-		Next:    []string{fmt.Sprintf("find out why: kubectl describe nodes -l cloud.google.com/gke-nodepool=%s", pool.NewName)},
+		Next:    []string{fmt.Sprintf("find out why: kubectl describe nodes -l %s=%s", e.Plan.Cluster.PoolLabel, pool.NewName)},
 	}
 }
 
@@ -180,7 +199,9 @@ func (e *Engine) cordon(ctx context.Context, step upgrade.Step, pool upgrade.Poo
 
 func (e *Engine) drainNode(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
 	result, err := drain.Node(ctx, e.Cluster, step.Node, drain.Options{
-		Timeout: time.Duration(pool.DrainTimeout), LoseBarePods: e.LoseBarePods,
+		Timeout:      time.Duration(pool.DrainTimeout),
+		LoseBarePods: slices.Contains(e.Granted, upgrade.AllowBarePods), LoseEmptyDirs: slices.Contains(e.Granted, upgrade.AllowEmptyDirLoss),
+		Resumed: pool.Adopt,
 		Notify: func(event upgrade.Event) {
 			event.Step = step
 			e.notify(event)
@@ -190,18 +211,18 @@ func (e *Engine) drainNode(ctx context.Context, step upgrade.Step, pool upgrade.
 	if blocked := drain.AsBlocked(err); blocked != nil {
 		return &Paused{Problem: blocked.Error(), Waiting: blocked.Waiting, Next: remedies(blocked.Waiting)}
 	}
-	if err != nil {
-		return err
-	}
-	e.run.NodesDrained++
-	return nil
+	return err
 }
 
 // remedies are the commands with which a person finds out more about what a drain waits for.
 func remedies(waiting []upgrade.Waiting) []string {
 	var next []string
 	for _, w := range waiting {
-		command := fmt.Sprintf("kubectl describe %s -n %s %s", strings.ToLower(w.Object.Kind), w.Object.Namespace, w.Object.Name)
+		command := "kubectl describe " + strings.ToLower(w.Object.Kind)
+		if w.Object.Namespace != "" {
+			command += " -n " + w.Object.Namespace
+		}
+		command += " " + w.Object.Name
 		if namespace, name, ok := strings.Cut(w.Budget, "/"); ok {
 			command = fmt.Sprintf("kubectl describe pdb -n %s %s", namespace, name)
 		}
@@ -223,13 +244,13 @@ func (e *Engine) soak(ctx context.Context) error {
 
 // deletePool deletes an old pool that this run has drained, if nothing is on it that would die with it.
 func (e *Engine) deletePool(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
-	if err := e.emptied(ctx, step, pool); err != nil {
-		return err
-	}
-	operation, err := e.Provider.DeletePool(ctx, pool.Name)
-	if err == nil {
-		err = e.operate(ctx, step, operation)
-	}
+	err := e.change(ctx, step, func(ctx context.Context) (string, error) {
+		// Looked at again at each attempt: what was empty before somebody else's operation may not be after it.
+		if err := e.emptied(ctx, pool); err != nil {
+			return "", err
+		}
+		return e.Provider.DeletePool(ctx, pool.Name)
+	})
 	if err != nil {
 		return fmt.Errorf("delete pool %s: %w", pool.Name, err)
 	}
@@ -237,39 +258,41 @@ func (e *Engine) deletePool(ctx context.Context, step upgrade.Step, pool upgrade
 	return nil
 }
 
-// emptied returns nil if an uncached read shows that nothing but what leaves with its node is on the pool. Nodes that
-// joined meanwhile are cordoned and drained first; volumes get time to be detached.
-func (e *Engine) emptied(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
+// emptied returns nil if an uncached read shows that nothing but what leaves with its node is on the pool. Nodes that joined
+// meanwhile are cordoned, and pods that came meanwhile are drained; volumes get time to be detached, and a read that fails is
+// made again.
+func (e *Engine) emptied(ctx context.Context, pool upgrade.PoolPlan) error {
 	deadline := time.Now().Add(detachTimeout)
 	for {
 		there, err := e.Cluster.Occupants(ctx, pool.Name)
-		if err != nil {
-			return fmt.Errorf("look at what is left on pool %s: %w", pool.Name, err)
+		left := leftovers(there)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err == nil && len(left) == 0 && !slices.ContainsFunc(there.Nodes, open):
+			return nil
+		case err != nil && time.Now().After(deadline):
+			return &Paused{Problem: fmt.Sprintf("what is left on pool %s cannot be read, so it is not deleted: %s", pool.Name, err)}
+		case time.Now().After(deadline):
+			return &Paused{
+				Problem: fmt.Sprintf("pool %s is drained and not empty, so it is not deleted", pool.Name), Waiting: left, Next: remedies(left),
+			}
 		}
-		if err := e.drainLatecomers(ctx, step, pool, there); err != nil {
+		if err := e.drainLatecomers(ctx, pool, there); err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(there.Nodes, func(n upgrade.Node) bool { return !n.Unschedulable }) {
-			left := leftovers(there)
-			if len(left) == 0 {
-				return nil
-			}
-			if time.Now().After(deadline) {
-				return &Paused{
-					Problem: fmt.Sprintf("pool %s is drained and not empty, so it is not deleted", pool.Name),
-					Waiting: left, Next: remedies(left),
-				}
-			}
-		}
-		// Cheap and rare: a change of the cluster, or five seconds, and it is read again.
-		if _, err := e.until(ctx, 5*time.Second, e.nextChange()); err != nil {
+		// A change of the cluster, or five seconds, and it is read again.
+		if _, err := e.until(ctx, 5*time.Second, nextChange()); err != nil {
 			return err
 		}
 	}
 }
 
+// open tells that pods can land on the node.
+func open(n upgrade.Node) bool { return !n.Unschedulable }
+
 // nextChange returns a condition that is false the first time it is asked.
-func (e *Engine) nextChange() func() bool {
+func nextChange() func() bool {
 	asked := false
 	return func() bool {
 		was := asked
@@ -278,16 +301,18 @@ func (e *Engine) nextChange() func() bool {
 	}
 }
 
-func (e *Engine) drainLatecomers(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan, there upgrade.Occupants) error {
+// drainLatecomers drains the nodes that are open or have pods that have to move.
+func (e *Engine) drainLatecomers(ctx context.Context, pool upgrade.PoolPlan, there upgrade.Occupants) error {
 	for _, n := range there.Nodes {
-		if n.Unschedulable {
+		has := slices.ContainsFunc(there.Pods, func(p upgrade.Pod) bool { return p.Node == n.Name && p.Disposition() != upgrade.Stays })
+		if !open(n) && !has {
 			continue
 		}
+		step := upgrade.NewStep(upgrade.DrainNode, pool.Name, n.Name)
 		if err := e.cordon(ctx, step, pool, n); err != nil {
 			return err
 		}
-		drainStep := upgrade.NewStep(upgrade.DrainNode, pool.Name, n.Name)
-		if err := e.step(ctx, drainStep); err != nil {
+		if err := e.step(ctx, step); err != nil {
 			return err
 		}
 	}
@@ -303,7 +328,7 @@ func leftovers(there upgrade.Occupants) []upgrade.Waiting {
 		}
 	}
 	for _, v := range there.Volumes {
-		left = append(left, upgrade.Waiting{Object: upgrade.Ref{Kind: "VolumeAttachment", Name: v}, Reason: "is not detached"})
+		left = append(left, upgrade.Waiting{Object: upgrade.Ref{Kind: "VolumeAttachment", Name: v.Name}, Node: v.Node, Reason: "is not detached from node " + v.Node})
 	}
 	return left
 }

@@ -2,6 +2,7 @@
 package gke
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"fmt"
@@ -123,7 +124,7 @@ var Endpoints = []string{"auto", "dns", "private", "public"}
 
 // Access reads where the cluster's API is, and takes application-default credentials for it. Which is one of Endpoints.
 func (p *Provider) Access(ctx context.Context, which string) (Access, error) {
-	cluster, err := p.client.GetCluster(ctx, &containerpb.GetClusterRequest{Name: p.name.String()})
+	cluster, err := rpc(ctx, p.client.GetCluster, &containerpb.GetClusterRequest{Name: p.name.String()})
 	if err != nil {
 		return Access{}, fmt.Errorf("get cluster %s: %w", p.name, err)
 	}
@@ -173,18 +174,37 @@ func endpoint(cluster *containerpb.Cluster, which string) (Access, error) {
 	return Access{Host: "https://" + host, CA: ca}, nil
 }
 
+// Recognizes tells whether a Kubernetes API at host (a URL) that is trusted by ca (PEM) can be this cluster's. It says no only
+// if GKE names another host and another certificate: a proxy may stand in front of either.
+func (p *Provider) Recognizes(ctx context.Context, host string, ca []byte) (bool, error) {
+	cluster, err := rpc(ctx, p.client.GetCluster, &containerpb.GetClusterRequest{Name: p.name.String()})
+	if err != nil {
+		return false, fmt.Errorf("get cluster %s: %w", p.name, err)
+	}
+	for _, which := range Endpoints {
+		access, err := endpoint(cluster, which)
+		if err != nil {
+			continue
+		}
+		if access.Host == strings.TrimSuffix(host, "/") || len(access.CA) > 0 && bytes.Equal(bytes.TrimSpace(access.CA), bytes.TrimSpace(ca)) {
+			return true, nil
+		}
+	}
+	return len(ca) == 0 || cluster.GetMasterAuth().GetClusterCaCertificate() == "", nil
+}
+
 // Cluster reads the cluster, its pools and the versions that its channel offers.
 func (p *Provider) Cluster(ctx context.Context) (upgrade.Cluster, error) {
-	cluster, err := p.client.GetCluster(ctx, &containerpb.GetClusterRequest{Name: p.name.String()})
+	cluster, err := rpc(ctx, p.client.GetCluster, &containerpb.GetClusterRequest{Name: p.name.String()})
 	if err != nil {
 		return upgrade.Cluster{}, fmt.Errorf("get cluster %s: %w", p.name, err)
 	}
-	server, err := p.client.GetServerConfig(ctx, &containerpb.GetServerConfigRequest{Name: p.name.parent()})
+	server, err := rpc(ctx, p.client.GetServerConfig, &containerpb.GetServerConfigRequest{Name: p.name.parent()})
 	if err != nil {
 		return upgrade.Cluster{}, fmt.Errorf("get the versions offered in %s: %w", p.name.parent(), err)
 	}
 	c := upgrade.Cluster{
-		Provider: "gke", Project: p.name.Project, Location: p.name.Location, Name: p.name.Cluster, Regional: p.name.regional(),
+		Provider: "gke", Project: p.name.Project, Location: p.name.Location, Name: p.name.Cluster, Regional: p.name.regional(), PoolLabel: "cloud.google.com/gke-nodepool",
 		ControlPlaneVersion: cluster.GetCurrentMasterVersion(),
 		Versions: upgrade.Versions{
 			Default: server.GetDefaultClusterVersion(), Valid: server.GetValidMasterVersions(), Nodes: server.GetValidNodeVersions(),
@@ -199,7 +219,7 @@ func (p *Provider) Cluster(ctx context.Context) (upgrade.Cluster, error) {
 		}
 	}
 	for _, np := range cluster.GetNodePools() {
-		pool, err := readPool(np)
+		pool, err := p.readPool(np)
 		if err != nil {
 			return upgrade.Cluster{}, err
 		}

@@ -151,30 +151,74 @@ func TestAChangeWhoseAnswerIsLostIsNotMadeTwice(t *testing.T) {
 	}
 }
 
-func TestAnOperationInTheWayIsWaitedFor(t *testing.T) {
+func TestAnOperationInTheWayIsNamed(t *testing.T) {
 	srv, p := emulate(t)
-	_, done, err := srv.StartForeignOperation(cluster1.String(), containerpb.Operation_UPGRADE_NODES)
+	name, done, err := srv.StartForeignOperation(cluster1.String(), containerpb.Operation_UPGRADE_NODES)
 	if err != nil {
 		t.Fatal(err)
 	}
-	result := make(chan error, 1)
-	go func() {
-		operation, err := p.CreatePool(t.Context(), cloneRequest)
-		if err == nil {
-			err = p.Wait(t.Context(), operation, func(string) {})
-		}
-		result <- err
-	}()
-	for len(srv.Calls("GetOperation")) == 0 { // it waits for the foreign one
-		select {
-		case err := <-result:
-			t.Fatalf("not waited: %v", err)
-		case <-time.After(5 * time.Millisecond):
-		}
+	_, err = p.CreatePool(t.Context(), cloneRequest)
+	var busy *upgrade.Busy
+	if !errors.As(err, &busy) || busy.Operation != name || busy.Kind != "UPGRADE_NODES" {
+		t.Fatalf("got %v, want operation %s named", err, name)
 	}
 	done()
-	if err := <-result; err != nil {
+	operation, err := p.CreatePool(t.Context(), cloneRequest)
+	wait(t, p, operation, err)
+}
+
+func TestALookThatFailsDoesNotFailTheOperation(t *testing.T) {
+	srv, p := emulate(t)
+	operation, err := p.CreatePool(t.Context(), cloneRequest)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv.Inject(gkeemu.Fault{Method: "GetOperation", Times: 1, Error: status.Error(codes.ResourceExhausted, "rate limit")})
+	var told []string
+	if err := p.Wait(t.Context(), operation, func(text string) { told = append(told, text) }); err != nil {
 		t.Error(err)
+	}
+	if len(told) == 0 || !strings.Contains(told[0], "cannot be looked at now: ResourceExhausted") {
+		t.Errorf("told: %v", told)
+	}
+}
+
+func TestOnlyTheClustersOwnAPIIsRecognized(t *testing.T) {
+	_, p := emulate(t) // GKE says 127.0.0.1:1 and "ca"
+	for _, test := range []struct {
+		name, host, ca string
+		want           bool
+	}{
+		{"its address and certificate", "https://127.0.0.1:1", "ca", true},
+		{"through another address, with its certificate", "https://bastion:8443", "ca\n", true},
+		{"its address, with a proxy's certificate", "https://127.0.0.1:1/", "other", true},
+		{"through a gateway with a public certificate", "https://gateway", "", true},
+		{"another cluster", "https://10.0.0.1", "other", false},
+	} {
+		if got, err := p.Recognizes(t.Context(), test.host, []byte(test.ca)); err != nil || got != test.want {
+			t.Errorf("%s: %t, %v; want %t", test.name, got, err, test.want)
+		}
+	}
+}
+
+func TestANewPoolRemembersTheAutoscalingThatItGetsInTheEnd(t *testing.T) {
+	_, p := emulate(t)
+	pools, err := p.Pools(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := cloneRequest
+	c.Inherits = pools[0].Autoscaling
+	operation, err := p.CreatePool(t.Context(), c)
+	wait(t, p, operation, err)
+	if pools, err = p.Pools(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(pools[0].Autoscaling, pools[1].Inherits); diff != "" || pools[1].Autoscaling.Enabled {
+		t.Errorf("autoscaling %+v, and inherits\n%s", pools[1].Autoscaling, diff)
+	}
+	if decodeAutoscaling("whatever") != nil {
+		t.Error("a label of somebody else is taken for settings")
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cloud.google.com/go/container/apiv1/containerpb"
+	"github.com/googleapis/gax-go/v2"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -22,6 +23,10 @@ const (
 	pollLast  = 5 * time.Second
 	// operationTimeout is GKE's own order of magnitude for a pool's operation, with room; GKE ends most sooner.
 	operationTimeout = 45 * time.Minute
+	// callTimeout is for one call; the client library's own default for most.
+	callTimeout = 45 * time.Second
+	// attempts is how often a change is tried while its answers are lost or refused for a passing reason: about half a minute.
+	attempts = 10
 )
 
 // Pools implements the engine's Provider.
@@ -32,7 +37,7 @@ func (p *Provider) Pools(ctx context.Context) ([]upgrade.Pool, error) {
 	}
 	var pools []upgrade.Pool
 	for _, np := range nodePools {
-		pool, err := readPool(np)
+		pool, err := p.readPool(np)
 		if err != nil {
 			return nil, err
 		}
@@ -42,7 +47,7 @@ func (p *Provider) Pools(ctx context.Context) ([]upgrade.Pool, error) {
 }
 
 func (p *Provider) list(ctx context.Context) ([]*containerpb.NodePool, error) {
-	response, err := p.client.ListNodePools(ctx, &containerpb.ListNodePoolsRequest{Parent: p.name.String()})
+	response, err := rpc(ctx, p.client.ListNodePools, &containerpb.ListNodePoolsRequest{Parent: p.name.String()})
 	if err != nil {
 		return nil, fmt.Errorf("list the node pools of %s: %w", p.name, err)
 	}
@@ -83,9 +88,11 @@ func (p *Provider) CreatePool(ctx context.Context, c upgrade.Clone) (string, err
 		if old == nil {
 			return nil, fmt.Errorf("pool %s, which it should be like, is not there", c.Of)
 		}
-		return p.client.CreateNodePool(ctx, &containerpb.CreateNodePoolRequest{
-			Parent: p.name.String(), NodePool: clone(old, c.Name, c.Version, c.NodesPerZone, c.Run),
-		})
+		np, err := cloneOf(old, c)
+		if err != nil {
+			return nil, err
+		}
+		return rpc(ctx, p.client.CreateNodePool, &containerpb.CreateNodePoolRequest{Parent: p.name.String(), NodePool: np})
 	})
 }
 
@@ -99,7 +106,7 @@ func (p *Provider) DeletePool(ctx context.Context, name string) (string, error) 
 		if there.GetStatus() == containerpb.NodePool_STOPPING {
 			return p.running(ctx, name)
 		}
-		return p.client.DeleteNodePool(ctx, &containerpb.DeleteNodePoolRequest{Name: p.name.pool(name)})
+		return rpc(ctx, p.client.DeleteNodePool, &containerpb.DeleteNodePoolRequest{Name: p.name.pool(name)})
 	})
 }
 
@@ -120,51 +127,61 @@ func (p *Provider) SetAutoscaling(ctx context.Context, pool string, a upgrade.Au
 		if now := there.GetAutoscaling(); proto.Equal(now, wanted) || !now.GetEnabled() && !wanted.GetEnabled() {
 			return nil, nil
 		}
-		return p.client.SetNodePoolAutoscaling(ctx, &containerpb.SetNodePoolAutoscalingRequest{Name: p.name.pool(pool), Autoscaling: wanted})
+		return rpc(ctx, p.client.SetNodePoolAutoscaling, &containerpb.SetNodePoolAutoscalingRequest{Name: p.name.pool(pool), Autoscaling: wanted})
 	})
 }
 
-// mutate makes one change. While the cluster is busy with another operation it waits for that one; when an answer is lost it
-// tries again, which is safe because attempt looks first whether the change is there. An attempt that finds nothing left to do
-// returns no operation.
+// mutate makes one change. When an answer is lost it tries again, which is safe because attempt looks first whether the change
+// is there. An attempt that finds nothing left to do returns no operation.
 func (p *Provider) mutate(ctx context.Context, attempt func(context.Context) (*containerpb.Operation, error)) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, operationTimeout)
-	defer cancel()
-	for wait := pollFirst; ; wait = min(2*wait, pollLast) {
+	wait := pollFirst
+	for try := 1; ; try++ {
 		operation, err := attempt(ctx)
-		switch status.Code(err) {
-		case codes.OK:
+		code := status.Code(err)
+		switch {
+		case err == nil:
 			return operation.GetName(), nil
-		case codes.FailedPrecondition:
+		case ctx.Err() != nil:
+			return "", errors.Join(context.Cause(ctx), err)
+		case code == codes.FailedPrecondition:
 			busy, listErr := p.busy(ctx)
 			if listErr != nil {
 				return "", errors.Join(err, listErr)
 			}
-			if busy == "" {
-				// Not (or not any more) an operation in the way: once more, in case it ended in between.
-				if wait > pollFirst {
-					return "", err
-				}
-				break
+			if busy != nil {
+				return "", &upgrade.Busy{Operation: busy.GetName(), Kind: busy.GetOperationType().String()}
 			}
-			// Its outcome is its owner's business; ours is only that it is over.
-			if waitErr := p.Wait(ctx, busy, func(string) {}); waitErr != nil && ctx.Err() != nil {
-				return "", errors.Join(err, waitErr)
-			}
-			wait = pollFirst
-		case codes.Unavailable, codes.DeadlineExceeded, codes.Aborted:
-			if ctx.Err() != nil {
-				return "", err
-			}
-		default:
+			// What was in the way may have ended in between; if not, it is something else that people have to see.
+		case !passing(code):
+			return "", err
+		}
+		if try == attempts {
 			return "", err
 		}
 		select {
 		case <-time.After(wait):
+			wait = min(2*wait, pollLast)
 		case <-ctx.Done():
 			return "", errors.Join(context.Cause(ctx), err)
 		}
 	}
+}
+
+// passing tells errors that may be gone at the next attempt.
+func passing(code codes.Code) bool {
+	switch code {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Aborted, codes.ResourceExhausted, codes.Internal:
+		return true
+	}
+	return false
+}
+
+// rpc makes one call. The client library bounds a call's time only where the context has no deadline of its own, and a call over
+// a dead connection must not hang for as long as an operation may take.
+func rpc[Request, Response any](ctx context.Context, call func(context.Context, Request, ...gax.CallOption) (Response, error), request Request) (Response, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	return call(ctx, request)
 }
 
 // running returns the operation that is under way on the pool, or nil.
@@ -172,17 +189,16 @@ func (p *Provider) running(ctx context.Context, pool string) (*containerpb.Opera
 	return p.operation(ctx, func(o *containerpb.Operation) bool { return strings.HasSuffix(o.GetTargetLink(), "/nodePools/"+pool) })
 }
 
-// busy returns the name of any operation under way on the cluster, or "".
-func (p *Provider) busy(ctx context.Context) (string, error) {
+// busy returns any operation under way on the cluster, or nil.
+func (p *Provider) busy(ctx context.Context) (*containerpb.Operation, error) {
 	suffix := "/clusters/" + p.name.Cluster
-	o, err := p.operation(ctx, func(o *containerpb.Operation) bool {
+	return p.operation(ctx, func(o *containerpb.Operation) bool {
 		return strings.HasSuffix(o.GetTargetLink(), suffix) || strings.Contains(o.GetTargetLink(), suffix+"/")
 	})
-	return o.GetName(), err
 }
 
 func (p *Provider) operation(ctx context.Context, match func(*containerpb.Operation) bool) (*containerpb.Operation, error) {
-	response, err := p.client.ListOperations(ctx, &containerpb.ListOperationsRequest{Parent: p.name.parent()})
+	response, err := rpc(ctx, p.client.ListOperations, &containerpb.ListOperationsRequest{Parent: p.name.parent()})
 	if err != nil {
 		return nil, fmt.Errorf("list the operations in %s: %w", p.name.parent(), err)
 	}
@@ -194,20 +210,28 @@ func (p *Provider) operation(ctx context.Context, match func(*containerpb.Operat
 	return nil, nil
 }
 
-// Wait implements the engine's Provider. Done is not success: an operation that is done carries its error.
+// Wait implements the engine's Provider. Done is not success: an operation that is done carries its error. A look that fails
+// for a reason that may pass says nothing about the operation, so it is told and looked again.
 func (p *Provider) Wait(ctx context.Context, operation string, progress func(string)) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, operationTimeout, fmt.Errorf("operation %s is not done after %s", operation, operationTimeout))
 	defer cancel()
 	told := ""
 	for wait := pollFirst; ; wait = min(wait*3/2, pollLast) {
-		o, err := p.client.GetOperation(ctx, &containerpb.GetOperationRequest{Name: p.name.parent() + "/operations/" + operation})
-		if err != nil && ctx.Err() == nil {
+		o, err := rpc(ctx, p.client.GetOperation, &containerpb.GetOperationRequest{Name: p.name.parent() + "/operations/" + operation})
+		text := ""
+		switch code := status.Code(err); {
+		case err == nil && o.GetStatus() == containerpb.Operation_DONE:
+			return operationError(o)
+		case err == nil:
+			text = describe(o)
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case passing(code):
+			text = fmt.Sprintf("operation %s cannot be looked at now: %s", operation, code)
+		default:
 			return fmt.Errorf("get operation %s: %w", operation, err)
 		}
-		if o.GetStatus() == containerpb.Operation_DONE {
-			return operationError(o)
-		}
-		if text := describe(o); o != nil && text != told {
+		if text != told {
 			progress(text)
 			told = text
 		}

@@ -18,20 +18,30 @@ import (
 // runLabel is the GKE resource label on pools that Upshift made. It is not a label of the Kubernetes nodes.
 const runLabel = "upshift-run"
 
+// inheritsLabel is the GKE resource label on such a pool that keeps the autoscaling of the pool it takes over from, until it
+// gets it: should the run end before, the next one finds it there.
+const inheritsLabel = "upshift-autoscaling"
+
 // readPool turns GKE's pool into ours.
-func readPool(np *containerpb.NodePool) (upgrade.Pool, error) {
-	autoscaling, err := readAutoscaling(np.GetAutoscaling())
+func (p *Provider) readPool(np *containerpb.NodePool) (upgrade.Pool, error) {
+	autoscaling, err := p.readAutoscaling(np.GetAutoscaling())
 	if err != nil {
 		return upgrade.Pool{}, fmt.Errorf("autoscaling of pool %s: %w", np.GetName(), err)
 	}
-	config, err := canonical(configOf(np))
+	inherits, err := p.readAutoscaling(decodeAutoscaling(np.GetConfig().GetResourceLabels()[inheritsLabel]))
+	if err != nil {
+		return upgrade.Pool{}, fmt.Errorf("label %s of pool %s: %w", inheritsLabel, np.GetName(), err)
+	}
+	choices := configOf(np)
+	choices.Autoscaling = nil // ours to freeze, and told apart
+	config, err := canonical(choices)
 	if err != nil {
 		return upgrade.Pool{}, fmt.Errorf("configuration of pool %s: %w", np.GetName(), err)
 	}
 	return upgrade.Pool{
 		Name: np.GetName(), Version: np.GetVersion(), Zones: np.GetLocations(), Autoscaling: autoscaling,
-		MadeBy: np.GetConfig().GetResourceLabels()[runLabel],
-		Config: config, Trouble: trouble(np),
+		MadeBy:   np.GetConfig().GetResourceLabels()[runLabel],
+		Inherits: inherits, Config: config, Trouble: trouble(np),
 	}, nil
 }
 
@@ -53,12 +63,10 @@ func trouble(np *containerpb.NodePool) string {
 func configOf(np *containerpb.NodePool) *containerpb.NodePool {
 	c := proto.CloneOf(np)
 	c.Name, c.Version, c.InitialNodeCount, c.Etag = "", "", 0, ""
-	// Older output-only fields are marked as such in their comments alone.
-	c.SelfLink, c.InstanceGroupUrls, c.Status, c.StatusMessage, c.Conditions = "", nil, 0, "", nil //nolint:staticcheck // deprecated, and still filled
-	c.PodIpv4CidrSize, c.UpdateInfo = 0, nil
 	clearOutputs(c.ProtoReflect())
 	if c.Config != nil {
 		delete(c.Config.ResourceLabels, runLabel)
+		delete(c.Config.ResourceLabels, inheritsLabel)
 		if len(c.Config.ResourceLabels) == 0 {
 			c.Config.ResourceLabels = nil
 		}
@@ -84,16 +92,23 @@ func clearOutputs(m protoreflect.Message) {
 	})
 }
 
-// clone makes the request for a pool like np: everything a person chose is carried over, autoscaling is off until the old
+// cloneOf makes the request for a pool like np: everything a person chose is carried over, autoscaling is off until the old
 // pool is gone.
-func clone(np *containerpb.NodePool, name, version string, nodesPerZone int, run string) *containerpb.NodePool {
+func cloneOf(np *containerpb.NodePool, wanted upgrade.Clone) (*containerpb.NodePool, error) {
+	inherits, err := writeAutoscaling(wanted.Inherits)
+	if err != nil {
+		return nil, err
+	}
 	c := configOf(np)
-	c.Name, c.Version, c.InitialNodeCount = name, version, int32(nodesPerZone) //nolint:gosec // a zone has at most 1,000 nodes
+	c.Name, c.Version, c.InitialNodeCount = wanted.Name, wanted.Version, int32(wanted.NodesPerZone) //nolint:gosec // a zone has at most 1,000 nodes
 	c.Autoscaling = nil
 	if c.Config == nil {
 		c.Config = &containerpb.NodeConfig{}
 	}
-	labels := map[string]string{runLabel: run}
+	labels := map[string]string{runLabel: wanted.Run}
+	if inherits.GetEnabled() {
+		labels[inheritsLabel] = encodeAutoscaling(inherits)
+	}
 	maps.Copy(labels, c.Config.ResourceLabels)
 	c.Config.ResourceLabels = labels
 	if net := c.NetworkConfig; net != nil {
@@ -103,10 +118,25 @@ func clone(np *containerpb.NodePool, name, version string, nodesPerZone int, run
 			net.PodIpv4CidrBlock = ""
 		}
 	}
-	return c
+	return c, nil
 }
 
-func readAutoscaling(a *containerpb.NodePoolAutoscaling) (upgrade.Autoscaling, error) {
+// encodeAutoscaling writes settings as the value of a label, which takes 63 lower-case letters, digits, dashes and underscores.
+func encodeAutoscaling(a *containerpb.NodePoolAutoscaling) string {
+	return fmt.Sprintf("%d_%d_%d_%d_%d", a.GetMinNodeCount(), a.GetMaxNodeCount(), a.GetTotalMinNodeCount(), a.GetTotalMaxNodeCount(), a.GetLocationPolicy())
+}
+
+// decodeAutoscaling is nil for text that encodeAutoscaling does not write.
+func decodeAutoscaling(label string) *containerpb.NodePoolAutoscaling {
+	a := &containerpb.NodePoolAutoscaling{Enabled: true}
+	n, err := fmt.Sscanf(label, "%d_%d_%d_%d_%d", &a.MinNodeCount, &a.MaxNodeCount, &a.TotalMinNodeCount, &a.TotalMaxNodeCount, &a.LocationPolicy)
+	if err != nil || n != 5 {
+		return nil
+	}
+	return a
+}
+
+func (p *Provider) readAutoscaling(a *containerpb.NodePoolAutoscaling) (upgrade.Autoscaling, error) {
 	if !a.GetEnabled() {
 		return upgrade.Autoscaling{}, nil
 	}
@@ -115,10 +145,16 @@ func readAutoscaling(a *containerpb.NodePoolAutoscaling) (upgrade.Autoscaling, e
 		return upgrade.Autoscaling{}, err
 	}
 	summary := fmt.Sprintf("%d to %d nodes a zone", a.GetMinNodeCount(), a.GetMaxNodeCount())
+	flags := fmt.Sprintf("--min-nodes %d --max-nodes %d", a.GetMinNodeCount(), a.GetMaxNodeCount())
 	if a.GetTotalMaxNodeCount() > 0 {
 		summary = fmt.Sprintf("%d to %d nodes in all", a.GetTotalMinNodeCount(), a.GetTotalMaxNodeCount())
+		flags = fmt.Sprintf("--total-min-nodes %d --total-max-nodes %d", a.GetTotalMinNodeCount(), a.GetTotalMaxNodeCount())
 	}
-	return upgrade.Autoscaling{Enabled: true, Summary: summary, Settings: settings}, nil
+	return upgrade.Autoscaling{
+		Enabled: true, Summary: summary, Settings: settings,
+		Command: fmt.Sprintf("gcloud container clusters update %s --project %s --location %s --node-pool POOL --enable-autoscaling %s",
+			p.name.Cluster, p.name.Project, p.name.Location, flags),
+	}, nil
 }
 
 func writeAutoscaling(a upgrade.Autoscaling) (*containerpb.NodePoolAutoscaling, error) {

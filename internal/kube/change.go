@@ -14,20 +14,22 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
-	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/util/retry"
 
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
 
-// patience is for changes that fail for a passing reason: about a minute in all.
-var patience = wait.Backoff{Duration: 250 * time.Millisecond, Factor: 2, Jitter: 0.1, Steps: 9, Cap: 20 * time.Second}
+// patience is for changes that fail for a passing reason: 0.25 s, 0.375 s and so on, about a minute in all.
+var patience = wait.Backoff{Duration: 250 * time.Millisecond, Factor: 1.5, Jitter: 0.1, Steps: 12}
 
-// passing tells errors that may be gone at the next attempt.
+// passing tells errors that may be gone at the next attempt: those by which the API says so, and those of a connection.
 func passing(err error) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return true
+	}
 	return apierrors.IsConflict(err) || apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err) || apierrors.IsTooManyRequests(err) ||
-		apierrors.IsInternalError(err) || apierrors.IsServiceUnavailable(err) || utilnet.IsConnectionRefused(err) || utilnet.IsConnectionReset(err)
+		apierrors.IsInternalError(err) || apierrors.IsServiceUnavailable(err)
 }
 
 // Cordon implements the engine's Cluster. A node that an earlier run cordoned becomes this run's.
@@ -41,38 +43,51 @@ func (c *Cluster) Cordon(ctx context.Context, node, run string) error {
 }
 
 // Uncordon implements the engine's Cluster.
-func (c *Cluster) Uncordon(ctx context.Context, node, run string) error {
-	return c.patchNode(ctx, node, func(_ bool, by string) (any, any, bool) { return nil, nil, by == run })
+func (c *Cluster) Uncordon(ctx context.Context, node string) error {
+	return c.patchNode(ctx, node, func(_ bool, by string) (any, any, bool) { return nil, nil, by != "" })
 }
 
 // patchNode sets spec.unschedulable and the annotation to what decide makes of them; nil removes one. The patch is for the
 // node as it was read: if somebody changed it meanwhile, it is read and decided again.
 func (c *Cluster) patchNode(ctx context.Context, name string, decide func(unschedulable bool, by string) (any, any, bool)) error {
-	return retry.OnError(patience, func(err error) bool { return ctx.Err() == nil && passing(err) }, func() error {
-		node, err := c.client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
-		if apierrors.IsNotFound(err) {
-			return nil
+	var last error
+	err := wait.ExponentialBackoffWithContext(ctx, patience, func(ctx context.Context) (bool, error) {
+		last = c.tryPatchNode(ctx, name, decide)
+		if last != nil && passing(last) {
+			return false, nil
 		}
-		if err != nil {
-			return err
-		}
-		unschedulable, by, change := decide(node.Spec.Unschedulable, node.Annotations[cordonedBy])
-		if !change {
-			return nil
-		}
-		patch, err := json.Marshal(map[string]any{
-			"metadata": map[string]any{"resourceVersion": node.ResourceVersion, "annotations": map[string]any{cordonedBy: by}},
-			"spec":     map[string]any{"unschedulable": unschedulable},
-		})
-		if err != nil {
-			return err
-		}
-		_, err = c.client.CoreV1().Nodes().Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{})
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
-		return err
+		return true, last
 	})
+	if err != nil && last != nil {
+		return last // says more than that patience ran out
+	}
+	return err
+}
+
+func (c *Cluster) tryPatchNode(ctx context.Context, name string, decide func(unschedulable bool, by string) (any, any, bool)) error {
+	node, err := c.client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	unschedulable, by, change := decide(node.Spec.Unschedulable, node.Annotations[cordonedBy])
+	if !change {
+		return nil
+	}
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"resourceVersion": node.ResourceVersion, "annotations": map[string]any{cordonedBy: by}},
+		"spec":     map[string]any{"unschedulable": unschedulable},
+	})
+	if err != nil {
+		return err
+	}
+	_, err = c.client.CoreV1().Nodes().Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
 }
 
 // Evict implements the engine's Cluster. client-go would obey a Retry-After by itself and stall for up to 100 s inside the
@@ -97,7 +112,7 @@ func classify(err error) upgrade.Answer {
 	a := upgrade.Answer{Message: "eviction refused: " + err.Error()}
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {
-		a.Kind, a.Message = upgrade.Busy, "eviction not answered: "+err.Error()
+		a.Kind, a.Message = upgrade.NotNow, "eviction not answered: "+err.Error()
 		return a
 	}
 	if details := status.Status().Details; details != nil {
@@ -109,7 +124,7 @@ func classify(err error) upgrade.Answer {
 	case code == http.StatusTooManyRequests && apierrors.HasStatusCause(err, policyv1.DisruptionBudgetCause):
 		a.Kind = upgrade.BudgetSpent
 	case code == http.StatusTooManyRequests, code == http.StatusConflict, code >= http.StatusBadGateway:
-		a.Kind = upgrade.Busy
+		a.Kind = upgrade.NotNow
 	default:
 		a.Kind = upgrade.Refused
 	}
@@ -145,7 +160,7 @@ func (c *Cluster) Occupants(ctx context.Context, pool string) (upgrade.Occupants
 	}
 	for _, a := range attachments.Items {
 		if on[a.Spec.NodeName] {
-			there.Volumes = append(there.Volumes, a.Name+" on "+a.Spec.NodeName)
+			there.Volumes = append(there.Volumes, upgrade.Attachment{Name: a.Name, Node: a.Spec.NodeName})
 		}
 	}
 	return there, nil

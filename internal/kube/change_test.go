@@ -32,16 +32,16 @@ func TestAnswersOfTheEvictionAPI(t *testing.T) {
 		"created":                      {nil, upgrade.Accepted, 0},
 		"the pod is gone":              {apierrors.NewNotFound(pods, "web"), upgrade.AlreadyGone, 0},
 		"another pod has its name":     {apierrors.NewConflict(pods, "web", errors.New("Precondition failed: UID in precondition: a, UID in object meta: b")), upgrade.AlreadyGone, 0},
-		"another conflict":             {apierrors.NewConflict(pods, "web", errors.New("the object has been modified")), upgrade.Busy, 0},
+		"another conflict":             {apierrors.NewConflict(pods, "web", errors.New("the object has been modified")), upgrade.NotNow, 0},
 		"the budget is 0":              {status(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "no", 0, budget), upgrade.BudgetSpent, 0},
 		"the budget's status lags":     {status(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "no", 10, budget), upgrade.BudgetSpent, 10 * time.Second},
-		"priority and fairness":        {status(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "too many", 1), upgrade.Busy, time.Second},
-		"conflict retries ran out":     {status(http.StatusGatewayTimeout, metav1.StatusReasonTimeout, "timeout", 10), upgrade.Busy, 10 * time.Second},
+		"priority and fairness":        {status(http.StatusTooManyRequests, metav1.StatusReasonTooManyRequests, "too many", 1), upgrade.NotNow, time.Second},
+		"conflict retries ran out":     {status(http.StatusGatewayTimeout, metav1.StatusReasonTimeout, "timeout", 10), upgrade.NotNow, 10 * time.Second},
 		"the namespace is terminating": {apierrors.NewForbidden(pods, "web", errors.New("terminating")), upgrade.Refused, 0},
 		"two budgets":                  {apierrors.NewInternalError(errors.New("This pod has more than one PodDisruptionBudget")), upgrade.Refused, 0},
-		"the API server is away":       {errors.New("dial tcp 127.0.0.1:1: connect: connection refused"), upgrade.Busy, 0},
-		"the call took too long":       {context.DeadlineExceeded, upgrade.Busy, 0},
-		"the service is unavailable":   {apierrors.NewServiceUnavailable("etcd"), upgrade.Busy, 0},
+		"the API server is away":       {errors.New("dial tcp 127.0.0.1:1: connect: connection refused"), upgrade.NotNow, 0},
+		"the call took too long":       {context.DeadlineExceeded, upgrade.NotNow, 0},
+		"the service is unavailable":   {apierrors.NewServiceUnavailable("etcd"), upgrade.NotNow, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := classify(test.err)

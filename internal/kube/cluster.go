@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -20,6 +21,10 @@ import (
 // syncTimeout bounds the first read of everything; thousands of pods take seconds.
 const syncTimeout = time.Minute
 
+// troubleLasts is how long after its last error a watch is taken to be broken: client-go tries again after 30 s at most, so one that
+// is still broken has failed again by then.
+const troubleLasts = 45 * time.Second
+
 // Cluster is a Kubernetes cluster, with caches that follow it. It is safe for concurrent use.
 type Cluster struct {
 	client kubernetes.Interface
@@ -32,6 +37,7 @@ type Cluster struct {
 	changed chan struct{}
 	// trouble is the latest error of a list or watch, and hopeless that waiting will not cure it.
 	trouble  error
+	troubled time.Time
 	hopeless bool
 }
 
@@ -95,10 +101,13 @@ func watch(ctx context.Context, client kubernetes.Interface, poolLabel string) (
 
 // watchFailed notes an error of a list or watch. The reflector tries again by itself.
 func (c *Cluster) watchFailed(_ *cache.Reflector, err error) {
+	if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return // how watches end in the best of worlds
+	}
 	c.mu.Lock()
-	c.trouble = err
+	c.trouble, c.troubled = err, time.Now()
 	// Credentials and permissions.
-	c.hopeless = apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err)
+	c.hopeless = c.hopeless || apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err)
 	c.mu.Unlock()
 	c.bump()
 }
@@ -107,6 +116,16 @@ func (c *Cluster) watchTrouble() (hopeless bool, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.hopeless, c.trouble
+}
+
+// staleness is why the caches may be behind, empty if all is well.
+func (c *Cluster) staleness() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.trouble == nil || time.Since(c.troubled) > troubleLasts {
+		return ""
+	}
+	return c.trouble.Error()
 }
 
 func (c *Cluster) bump() {
@@ -125,7 +144,9 @@ func (c *Cluster) Changed() <-chan struct{} {
 
 // State implements the engine's Cluster.
 func (c *Cluster) State() upgrade.State {
-	return c.listers.state(c.poolLabel, time.Now())
+	s := c.listers.state(c.poolLabel, time.Now())
+	s.Trouble = c.staleness()
+	return s
 }
 
 // stripManagedFields drops what nobody here reads and what takes most of a cache's memory.

@@ -26,7 +26,7 @@ func ConfigFromFile(path, userAgent string) (*rest.Config, error) {
 	}
 	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
 	if err != nil {
-		return nil, fmt.Errorf("read kubeconfig %s: %w", path, err)
+		return nil, fmt.Errorf("read kubeconfig: %w", err)
 	}
 	return tune(config, userAgent), nil
 }
@@ -39,6 +39,15 @@ func ConfigForEndpoint(host string, ca []byte, tokens oauth2.TokenSource, userAg
 		return &oauth2.Transport{Source: tokens, Base: base}
 	})
 	return tune(config, userAgent)
+}
+
+// CA returns the PEM certificate that config trusts, empty for the system's authorities.
+func CA(config *rest.Config) ([]byte, error) {
+	loaded := rest.CopyConfig(config)
+	if err := rest.LoadTLSFiles(loaded); err != nil {
+		return nil, fmt.Errorf("read the certificates of the kubeconfig: %w", err)
+	}
+	return loaded.CAData, nil
 }
 
 func tune(config *rest.Config, userAgent string) *rest.Config {

@@ -63,6 +63,15 @@ func (l listers) owners(now time.Time) owners {
 	return o
 }
 
+// workloads returns those that stand for themselves, by UID, with pods or without.
+func (o owners) workloads() map[string]upgrade.Workload {
+	all := map[string]upgrade.Workload{}
+	for _, w := range o.byUID {
+		all[w.UID] = w
+	}
+	return all
+}
+
 // workload returns what controls the pod, and whether it exists; for one that does not, only its name means anything.
 func (o owners) workload(p *corev1.Pod, controller *metav1.OwnerReference) (upgrade.Workload, bool) {
 	if w, ok := o.byUID[string(controller.UID)]; ok {

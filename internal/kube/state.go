@@ -84,7 +84,7 @@ func (l listers) state(poolLabel string, now time.Time) upgrade.State {
 	slices.SortFunc(s.Pods, func(a, b upgrade.Pod) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
-	s.Workloads = r.workloads
+	s.Workloads = r.owners.workloads()
 	return s
 }
 
@@ -134,14 +134,11 @@ type reader struct {
 	services map[string][]selecting // by namespace
 	// serving are the ready endpoints: service key and pod UID.
 	serving map[[2]string]bool
-	// workloads are those that pods were found to belong to, by UID.
-	workloads map[string]upgrade.Workload
 }
 
 func (l listers) reader(now time.Time) reader {
 	r := reader{
 		budgets: map[string][]selecting{}, services: map[string][]selecting{}, serving: map[[2]string]bool{},
-		workloads: map[string]upgrade.Workload{},
 	}
 	r.owners = l.owners(now)
 	for _, b := range all(l.budgets.List) {
@@ -225,7 +222,6 @@ func (r reader) assign(p *corev1.Pod, pod *upgrade.Pod) {
 		return
 	}
 	pod.Workload = w.Ref
-	r.workloads[w.UID] = w
 }
 
 // trouble is why a container is not running.

@@ -99,8 +99,8 @@ func TestPodsBelongToTheControllerThatMakesThemAgain(t *testing.T) {
 	if w := s.Workloads["uid-web"]; w.Wanted != 3 || w.MinReady != 7*time.Second {
 		t.Errorf("web: %+v", w)
 	}
-	if w := s.Workloads["uid-clones"]; w.Wanted != upgrade.Unknown {
-		t.Errorf("clones: %+v", w)
+	if _, ok := s.Workloads["uid-alone"]; !ok {
+		t.Error("a workload is listed by its pods alone")
 	}
 }
 
@@ -161,6 +161,13 @@ func TestPodsAreReadWithTheirBudgetsServicesAndTroubles(t *testing.T) {
 	}
 }
 
+func TestAWorkloadWithoutPodsExists(t *testing.T) {
+	c, _ := start(t, &appsv1.StatefulSet{ObjectMeta: named("db")})
+	if w, ok := c.State().Workloads["uid-db"]; !ok || w.Wanted != 1 {
+		t.Errorf("got %+v, %t: a gate would take it for gone", w, ok)
+	}
+}
+
 func node(name, pool string, unschedulable bool, by string) *corev1.Node {
 	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{label: pool}}, Spec: corev1.NodeSpec{Unschedulable: unschedulable}}
 	if by != "" {
@@ -181,16 +188,18 @@ func TestCordonsAreOwned(t *testing.T) {
 		"our cordon stays ours":                        {node("n", "p", true, "run-1"), false, "true run-1"},
 		"our cordon is undone":                         {node("n", "p", true, "run-1"), true, "false "},
 		"a person's cordon is not undone":              {node("n", "p", true, ""), true, "true "},
-		"another run's cordon is not undone":           {node("n", "p", true, "run-0"), true, "true run-0"},
+		"an earlier run's cordon is undone":            {node("n", "p", true, "run-0"), true, "false "},
 		"what is not cordoned is not to be uncordoned": {node("n", "p", false, ""), true, "false "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, client := start(t, test.node)
-			change := c.Cordon
+			var err error
 			if test.uncordon {
-				change = c.Uncordon
+				err = c.Uncordon(t.Context(), "n")
+			} else {
+				err = c.Cordon(t.Context(), "n", "run-1")
 			}
-			if err := change(t.Context(), "n", "run-1"); err != nil {
+			if err != nil {
 				t.Fatal(err)
 			}
 			n, err := client.CoreV1().Nodes().Get(t.Context(), "n", metav1.GetOptions{})
@@ -227,7 +236,7 @@ func TestOccupantsAreReadFromTheAPI(t *testing.T) {
 	if len(there.Nodes) != 1 || there.Nodes[0].Name != "n1" || len(there.Pods) != 1 || there.Pods[0].Name != "a" {
 		t.Errorf("got %+v", there)
 	}
-	if diff := cmp.Diff([]string{"va1 on n1"}, there.Volumes); diff != "" {
+	if diff := cmp.Diff([]upgrade.Attachment{{Name: "va1", Node: "n1"}}, there.Volumes); diff != "" {
 		t.Error(diff)
 	}
 }

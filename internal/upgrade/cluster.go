@@ -2,6 +2,7 @@ package upgrade
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 )
 
@@ -16,7 +17,9 @@ type Cluster struct {
 	// ControlPlaneVersion is the version that the API server runs now, without a leading "v".
 	ControlPlaneVersion string `json:"controlPlaneVersion"`
 	Channel             string `json:"channel,omitempty"`
-	Pools               []Pool `json:"-"`
+	// PoolLabel is the label of nodes that names their pool.
+	PoolLabel string `json:"poolLabel"`
+	Pools     []Pool `json:"-"`
 	// Versions is what the provider offers this cluster today.
 	Versions Versions `json:"-"`
 }
@@ -32,8 +35,10 @@ type Pool struct {
 	MadeBy string
 	// Trouble is the provider's own word on a pool that is in an error state, empty if all is well.
 	Trouble string
-	// Config is the provider's whole configuration of the pool as canonical JSON, without status, size and etag: what a
-	// clone carries over and what the digest covers.
+	// Inherits is, on a pool that Upshift made, the autoscaling that the pool it takes over from had.
+	Inherits Autoscaling
+	// Config is the provider's configuration of the pool as canonical JSON, without status, size, etag and autoscaling: what
+	// the digest covers.
 	Config json.RawMessage
 }
 
@@ -41,8 +46,9 @@ type Pool struct {
 // exactly what was frozen.
 type Autoscaling struct {
 	Enabled bool `json:"enabled"`
-	// Summary is for people: "1 to 5 nodes a zone".
+	// Summary is for people: "1 to 5 nodes a zone". Command turns it on again by hand, on the pool whose name is put for POOL.
 	Summary string `json:"summary,omitempty"`
+	Command string `json:"-"`
 	// Settings are the provider's, as JSON.
 	Settings json.RawMessage `json:"settings,omitempty"`
 }
@@ -71,6 +77,18 @@ type Clone struct {
 	Name         string
 	Version      string
 	NodesPerZone int
+	// Inherits is the autoscaling that the new pool gets in the end, and that it remembers until then.
+	Inherits Autoscaling
 	// Run is the run that makes it.
 	Run string
+}
+
+// Busy is the error of a change that the provider refuses while another operation is under way.
+type Busy struct {
+	// Operation is that operation, and Kind what it does, in the provider's words.
+	Operation, Kind string
+}
+
+func (b *Busy) Error() string {
+	return fmt.Sprintf("the cluster is busy with operation %s (%s)", b.Operation, b.Kind)
 }

@@ -37,6 +37,10 @@ func digest(p Plan, s Snapshot) (string, error) {
 	// What was asked for is resolved: "latest" and the version that it came to are the same plan.
 	content.Options.Target = ""
 	for _, pp := range p.Pools {
+		// A pool that is left alone is no part of what is done; the new pool of an interrupted run is one.
+		if pp.Action != Migrate {
+			continue
+		}
 		content.Pools = append(content.Pools, pool{
 			Name: pp.Name, Action: string(pp.Action), From: pp.From, To: pp.To, NewName: pp.NewName,
 			Autoscaling: pp.Autoscaling, DrainTimeout: p.Options.DrainTimeout, Config: pp.Config,
@@ -58,8 +62,7 @@ func digest(p Plan, s Snapshot) (string, error) {
 		if owner, ok := owners[f.Object.UID]; ok {
 			object = owner
 		}
-		// Whether a budget's last disruption is taken at this moment changes by the minute; its spec is hashed above.
-		if f.Severity == Info || f.Check == "pdb-blocks" {
+		if f.Severity == Info || f.Momentary {
 			continue
 		}
 		content.Findings = append(content.Findings, finding{f.Check, string(f.Severity), object.String()})

@@ -41,6 +41,8 @@ type Finding struct {
 	Remedy string `json:"remedy,omitempty"`
 	// Consent names the input by which a person may allow it.
 	Consent Consent `json:"consent,omitempty"`
+	// Momentary findings come and go with a replica or a budget's last disruption; the digest leaves them out.
+	Momentary bool `json:"-"`
 }
 
 // inspect looks for what is known beforehand to go wrong when the pods on pools are moved.
@@ -56,13 +58,14 @@ func inspect(s Snapshot, target string, pools []PoolPlan) []Finding {
 				Problem: fmt.Sprintf("runs %s, newer than the target %s, and is left as it is: nodes are not downgraded", p.From, target),
 			})
 		}
-		if p.Action == Migrate && p.Conflict != "" {
+		if p.Action == Migrate && p.Conflict != "" { // a name that somebody else has, or two pools of this plan
 			found = append(found, Finding{
 				Check: "pool-name-taken", Severity: Blocker, Object: Ref{Kind: "NodePool", Name: p.NewName}, Problem: p.Conflict,
 				Remedy: "delete or rename the pool " + p.NewName,
 			})
 		}
 	}
+	found = append(found, otherCluster(s, pools)...)
 	moving := podsOn(s.State, pools)
 	found = append(found, barePods(moving)...)
 	found = append(found, emptyDirs(moving)...)
@@ -83,6 +86,34 @@ func controlPlaneBehind(c Cluster, target string) Finding {
 		Remedy: fmt.Sprintf("gcloud container clusters upgrade %s --master --cluster-version %s --project %s --location %s",
 			c.Name, target, c.Project, c.Location),
 	}
+}
+
+// otherCluster tells when Kubernetes shows other nodes than the provider has: its API is then another cluster's, and a pool that
+// is full here would look empty there.
+func otherCluster(s Snapshot, pools []PoolPlan) []Finding {
+	blocker := func(object Ref, problem string, args ...any) Finding {
+		return Finding{
+			Check: "other-cluster", Severity: Blocker, Object: object, Problem: fmt.Sprintf(problem, args...),
+			Remedy: "kubectl config current-context, and see whether it is " + s.Cluster.Name,
+		}
+	}
+	var found []Finding
+	ofPools := 0
+	for _, n := range s.State.Nodes {
+		if n.Pool == "" {
+			continue
+		}
+		if !slices.ContainsFunc(s.Cluster.Pools, func(p Pool) bool { return p.Name == n.Pool }) {
+			return []Finding{blocker(Ref{Kind: "Node", Name: n.Name}, "belongs to a pool %s, which %s does not have: is this the Kubernetes API of another cluster?", n.Pool, s.Cluster.Name)}
+		}
+		ofPools++
+	}
+	for _, p := range pools {
+		if p.Action == Migrate && len(p.Nodes) == 0 && (ofPools == 0 || !p.Autoscaling.Enabled) {
+			found = append(found, blocker(Ref{Kind: "NodePool", Name: p.Name}, "has no node that Kubernetes knows: is this the Kubernetes API of another cluster?"))
+		}
+	}
+	return found
 }
 
 // podsOn returns the pods on the nodes of the pools that are migrated and that do not simply leave with their node.
@@ -124,7 +155,8 @@ func barePods(pods []Pod) []Finding {
 }
 
 func emptyDirs(pods []Pod) []Finding {
-	return byWorkload(pods, func(p Pod) bool { return len(p.EmptyDirs) > 0 }, func(owner Ref, of []Pod) Finding {
+	loses := func(p Pod) bool { return len(p.EmptyDirs) > 0 && p.Disposition() != Awaited }
+	return byWorkload(pods, loses, func(owner Ref, of []Pod) Finding {
 		return Finding{
 			Check: "emptydir", Severity: Warning, Object: owner,
 			Problem:  fmt.Sprintf("loses what its pods keep in emptyDir volumes (%s) when they move", strings.Join(of[0].EmptyDirs, ", ")),
@@ -193,7 +225,7 @@ func budgets(s State, pods []Pod) []Finding {
 			}
 			seen[key] = true
 			found = append(found, Finding{
-				Check: "pdb-blocks", Severity: Warning, Object: Ref{Kind: "PodDisruptionBudget", Namespace: b.Namespace, Name: b.Name},
+				Check: "pdb-blocks", Severity: Warning, Momentary: true, Object: Ref{Kind: "PodDisruptionBudget", Namespace: b.Namespace, Name: b.Name},
 				Problem:  fmt.Sprintf("allows no eviction now (%s): if it stays so, the drain blocks and the run pauses", b.Why()),
 				Evidence: []string{p.Key() + " on node " + p.Node},
 				Remedy:   fmt.Sprintf("kubectl describe pdb -n %s %s; give it a replica more, or allow maxUnavailable 1", b.Namespace, b.Name),
@@ -215,7 +247,7 @@ func singleReplicas(s State, pods []Pod) []Finding {
 	}
 	return byWorkload(pods, single, func(owner Ref, of []Pod) Finding {
 		return Finding{
-			Check: "single-replica", Severity: Warning, Object: owner,
+			Check: "single-replica", Severity: Warning, Momentary: true, Object: owner,
 			Problem:  "has one replica: it is away from the eviction until its replacement is Ready",
 			Evidence: []string{of[0].Key() + " on node " + of[0].Node},
 			Remedy:   "give it a second replica for the time of the upgrade",

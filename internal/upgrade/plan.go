@@ -2,8 +2,8 @@ package upgrade
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -163,12 +163,9 @@ func (p Plan) MissingConsents(granted []Consent) []Consent {
 // BuildPlan says what upgrading the cluster of s would do. Its errors are about what was asked for: a version that is not
 // offered, a pool that is not there.
 func BuildPlan(s Snapshot, o Options) (Plan, error) {
-	version, err := ResolveTarget(o.Target, s.Cluster)
-	if err != nil {
-		return Plan{}, err
-	}
-	pools, err := choosePools(s.Cluster.Pools, o.Pools)
-	if err != nil {
+	version, versionErr := ResolveTarget(o.Target, s.Cluster)
+	pools, poolsErr := choosePools(s.Cluster.Pools, o.Pools)
+	if err := errors.Join(versionErr, poolsErr); err != nil {
 		return Plan{}, err
 	}
 	plan := Plan{
@@ -177,7 +174,13 @@ func BuildPlan(s Snapshot, o Options) (Plan, error) {
 		Consents: []Consent{}, Steps: []Step{},
 	}
 	for _, pool := range pools {
-		plan.Pools = append(plan.Pools, planPool(s, o, pool, version))
+		p := planPool(s, o, pool, version)
+		for _, other := range plan.Pools {
+			if p.NewName != "" && other.NewName == p.NewName {
+				p.Conflict = fmt.Sprintf("would take over from both %s and %s: upgrade one of them, named in node-pools", other.Name, p.Name)
+			}
+		}
+		plan.Pools = append(plan.Pools, p)
 	}
 	plan.Findings = inspect(s, version, plan.Pools)
 	if plan.Findings == nil {
@@ -191,8 +194,8 @@ func BuildPlan(s Snapshot, o Options) (Plan, error) {
 	}
 	slices.Sort(plan.Consents)
 	plan.Steps = append(plan.Steps, steps(plan)...)
-	plan.Digest, err = digest(plan, s)
-	if err != nil {
+	var err error
+	if plan.Digest, err = digest(plan, s); err != nil {
 		return Plan{}, fmt.Errorf("digest of the plan: %w", err)
 	}
 	return plan, nil
@@ -232,7 +235,7 @@ func planPool(s Snapshot, o Options, pool Pool, version string) PoolPlan {
 		p.Action, p.Why = LeaveNewer, "newer than "+version
 		return p
 	}
-	p.Action, p.Why, p.Config = Migrate, "migrate is the only strategy so far", pool.Config
+	p.Action, p.Why, p.Config = Migrate, "migrate, since it is the only strategy so far", pool.Config
 	p.NewName = NewPoolName(pool.Name, version)
 	if i := slices.IndexFunc(s.Cluster.Pools, func(other Pool) bool { return other.Name == p.NewName }); i >= 0 {
 		switch there := s.Cluster.Pools[i]; {
@@ -242,18 +245,16 @@ func planPool(s Snapshot, o Options, pool Pool, version string) PoolPlan {
 			p.Conflict = fmt.Sprintf("exists already, at %s instead of %s", there.Version, version)
 		default:
 			p.Adopt = true
+			if !p.Autoscaling.Enabled {
+				p.Autoscaling = there.Inherits // frozen by the run that made it
+			}
 		}
 	}
-	perZone := map[string]int{}
 	for _, n := range s.State.PoolNodes(pool.Name) {
 		p.Nodes = append(p.Nodes, n.Name)
-		perZone[n.Zone]++
-		p.NodesPerZone = max(p.NodesPerZone, perZone[n.Zone])
 	}
 	slices.Sort(p.Nodes)
-	if len(p.Zones) == 0 {
-		p.Zones = slices.Sorted(maps.Keys(perZone))
-	}
+	p.NodesPerZone = s.State.NodesPerZone(pool.Name)
 	grace := time.Duration(0)
 	for _, pod := range podsOn(s.State, []PoolPlan{p}) {
 		if pod.Disposition() == Moves {

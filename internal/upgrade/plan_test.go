@@ -176,6 +176,43 @@ func TestFindings(t *testing.T) {
 			[]string{"blocker pool-name-taken NodePool default-pool-1-34-2-gke-100"},
 			Blocked,
 		},
+		"two pools with the same new name": {
+			func(s *Snapshot, _ *Options) {
+				s.State.Pods = nil
+				s.Cluster.Pools = append(s.Cluster.Pools, Pool{Name: "default-pool-1-33-5-gke-1", Version: "1.33.5-gke.1", Zones: []string{"b"}})
+				s.State.Nodes = append(s.State.Nodes, Node{Name: "n5", Pool: "default-pool-1-33-5-gke-1", Zone: "b"})
+			},
+			[]string{"blocker pool-name-taken NodePool default-pool-1-34-2-gke-100"},
+			Blocked,
+		},
+		"nodes of a pool that the cluster does not have": {
+			func(s *Snapshot, _ *Options) {
+				s.State.Pods = nil
+				s.State.Nodes = append(s.State.Nodes, Node{Name: "n5", Pool: "elsewhere"})
+			},
+			[]string{"blocker other-cluster Node n5"},
+			Blocked,
+		},
+		"a pool without nodes": {
+			func(s *Snapshot, _ *Options) { s.State.Pods, s.State.Nodes = nil, s.State.Nodes[3:] },
+			[]string{"blocker other-cluster NodePool default-pool"},
+			Blocked,
+		},
+		"a pool that its autoscaler has brought to no nodes": {
+			func(s *Snapshot, _ *Options) {
+				s.State.Pods, s.State.Nodes = nil, s.State.Nodes[3:]
+				s.Cluster.Pools[0].Autoscaling.Enabled = true
+			},
+			nil, Ready,
+		},
+		"an emptyDir of a Job's pod, which is left to finish": {
+			func(s *Snapshot, _ *Options) {
+				s.State.Pods = s.State.Pods[3:4]
+				s.State.Pods[0].EmptyDirs = []string{"scratch"}
+			},
+			[]string{"info running-jobs Job default/job"},
+			Ready,
+		},
 		"a new pool that an earlier run made": {
 			func(s *Snapshot, _ *Options) {
 				s.State.Pods = nil
@@ -199,6 +236,17 @@ func TestFindings(t *testing.T) {
 				t.Errorf("verdict %s, want %s", p.Verdict, test.verdict)
 			}
 		})
+	}
+}
+
+func TestAutoscalingThatAnEarlierRunFrozeIsPlannedToComeBack(t *testing.T) {
+	s := sample()
+	s.Cluster.Pools = append(s.Cluster.Pools, Pool{
+		Name: "default-pool-1-34-2-gke-100", Version: "1.34.2-gke.100", MadeBy: "r", Inherits: Autoscaling{Enabled: true, Summary: "1 to 5"},
+	})
+	p := build(t, s, options())
+	if last := p.Steps[len(p.Steps)-1]; last.Kind != RestoreAutoscaling || p.Pools[0].Autoscaling.Summary != "1 to 5" {
+		t.Errorf("the last step is %s, autoscaling %+v", last.ID, p.Pools[0].Autoscaling)
 	}
 }
 
@@ -252,6 +300,14 @@ func TestDigest(t *testing.T) {
 			b := s.State.Budgets["default/web"]
 			b.Allowed = 0
 			s.State.Budgets["default/web"] = b
+		}, true},
+		"the new pool of an interrupted run": {func(s *Snapshot, _ *Options) {
+			s.Cluster.Pools = append(s.Cluster.Pools, Pool{Name: "default-pool-1-34-2-gke-100", Version: "1.34.2-gke.100", MadeBy: "r"})
+		}, true},
+		"a second replica of a single one": {func(s *Snapshot, _ *Options) {
+			w := s.State.Workloads["w2"]
+			w.Wanted = 2
+			s.State.Workloads["w2"] = w
 		}, true},
 		"another target": {func(_ *Snapshot, o *Options) { o.Target = "1.35.0-gke.7" }, false},
 		"another soak":   {func(_ *Snapshot, o *Options) { o.Soak = 0 }, false},

@@ -131,6 +131,16 @@ func NewRun(id string, p Plan, now time.Time) *Run {
 	return r
 }
 
+// CountDrained sets NodesDrained from the steps.
+func (r *Run) CountDrained() {
+	r.NodesDrained = 0
+	for _, s := range r.Steps {
+		if s.Kind == DrainNode && s.State == StepDone {
+			r.NodesDrained++
+		}
+	}
+}
+
 // PodsMoved counts the pods that left a node and that something makes again.
 func (r *Run) PodsMoved() int {
 	n := 0

@@ -138,6 +138,8 @@ type State struct {
 	Workloads map[string]Workload
 	// Budgets by namespace/name.
 	Budgets map[string]Budget
+	// Trouble is why this state may be out of date (the API cannot be read), empty if all is well.
+	Trouble string
 }
 
 // PoolNodes returns the pool's nodes in the order of State.Nodes.
@@ -149,6 +151,16 @@ func (s State) PoolNodes(pool string) []Node {
 		}
 	}
 	return nodes
+}
+
+// NodesPerZone returns how many nodes of the pool are in the zone that has the most.
+func (s State) NodesPerZone(pool string) int {
+	fullest, perZone := 0, map[string]int{}
+	for _, n := range s.PoolNodes(pool) {
+		perZone[n.Zone]++
+		fullest = max(fullest, perZone[n.Zone])
+	}
+	return fullest
 }
 
 // Disposition is what a drain does with a pod.
@@ -201,8 +213,8 @@ const (
 	BudgetSpent AnswerKind = "budget-spent"
 	// Refused: the API will go on refusing until a person changes something.
 	Refused AnswerKind = "refused"
-	// Busy: the API could not do it now: overload, a race, a lost connection.
-	Busy AnswerKind = "busy"
+	// NotNow: the API could not do it now: overload, a race, a lost connection.
+	NotNow AnswerKind = "not-now"
 )
 
 // Occupants is what is on the nodes of a pool.
@@ -210,6 +222,9 @@ type Occupants struct {
 	Nodes []Node
 	// Pods are all the pods on them.
 	Pods []Pod
-	// Volumes are the VolumeAttachments of the nodes, as "NAME on NODE".
-	Volumes []string
+	// Volumes are the VolumeAttachments of the nodes.
+	Volumes []Attachment
 }
+
+// Attachment is a volume that is attached to a node.
+type Attachment struct{ Name, Node string }
