@@ -20,8 +20,9 @@ test-unit: ## the tests that need no control plane
 demo: build ## a whole upgrade on this machine; what it wrote stays in demo-out/
 	$(GO) run ./internal/lab/cmd/demo -upshift bin/upshift -out demo-out
 
-lab: ## a control plane to look at; Ctrl-C ends it
-	$(GO) run ./internal/lab/cmd/lab
+lab: build ## a cluster to look at; Ctrl-C ends it
+	$(GO) build -o bin/lab ./internal/lab/cmd/lab
+	bin/lab
 
 lint: ## golangci-lint and actionlint
 	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run ./...

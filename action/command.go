@@ -53,7 +53,7 @@ func run(ctx context.Context, args, environ []string, stdout io.Writer) int {
 	if err != nil {
 		return out.fail(exitBadInput, "bad input", err)
 	}
-	if err := out.plan(plan, cfg); err != nil {
+	if err := out.plan(plan, cfg, s.cluster.Host()); err != nil {
 		return out.fail(exitFailed, "cannot report the plan", err)
 	}
 	if cfg.command == "plan" {

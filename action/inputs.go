@@ -289,17 +289,21 @@ func setTarget(c *config, v string) error {
 }
 
 func setPools(c *config, v string) error {
+	const want = "want names of node pools, by comma or line"
 	for _, name := range strings.FieldsFunc(v, func(r rune) bool { return r == ',' || r == '\n' }) {
 		name = strings.TrimSpace(name)
 		switch {
 		case name == "":
 			continue
 		case strings.ContainsAny(name, " \t/"):
-			return errors.New("want names of node pools, by comma or line")
+			return errors.New(want)
 		case slices.Contains(c.options.Pools, name):
 			return fmt.Errorf("names %s twice", name)
 		}
 		c.options.Pools = append(c.options.Pools, name)
+	}
+	if len(c.options.Pools) == 0 {
+		return errors.New(want) // separators alone, say of two variables that are not set, do not mean all pools
 	}
 	return nil
 }

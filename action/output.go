@@ -101,8 +101,8 @@ func (o *output) setJSON(name string, value any) {
 }
 
 // plan prints the plan everywhere.
-func (o *output) plan(p upgrade.Plan, cfg config) error {
-	o.writePlan(p, cfg.granted)
+func (o *output) plan(p upgrade.Plan, cfg config, api string) error {
+	o.writePlan(p, cfg.granted, api)
 	summary, err := planSummary(p, cfg.granted)
 	if err != nil {
 		return fmt.Errorf("plan for the job summary: %w", err)
@@ -143,7 +143,7 @@ func (o *output) endRun(p upgrade.Plan, run *upgrade.Run, err error) int {
 	o.summary.WriteString(summary)
 	took := round(time.Since(run.StartedAt))
 	if err == nil {
-		o.line("Succeeded in %s: %d nodes drained, %d pods moved.", took, run.NodesDrained, run.PodsMoved())
+		o.line("Succeeded in %s: %s.", took, counts(run))
 		for _, n := range run.Next {
 			o.line("Next: %s", n)
 		}
@@ -160,7 +160,7 @@ func (o *output) endRun(p upgrade.Plan, run *upgrade.Run, err error) int {
 	if problem == "" {
 		problem = err.Error()
 	}
-	o.line("Stopped after %s: %d nodes drained, %d pods moved.", took, run.NodesDrained, run.PodsMoved())
+	o.line("Stopped after %s: %s.", took, counts(run))
 	for _, w := range run.Waiting {
 		o.line("Waiting for %s", w)
 	}
@@ -168,6 +168,22 @@ func (o *output) endRun(p upgrade.Plan, run *upgrade.Run, err error) int {
 		o.line("Next: %s", n)
 	}
 	return o.fail(exit, title, fmt.Errorf("%s", clean(problem)))
+}
+
+// counts says what a run did: "3 nodes drained, 1 pod moved, 1 bare pod lost (default/x)".
+func counts(run *upgrade.Run) string {
+	text := plural(run.NodesDrained, "node") + " drained, " + plural(run.PodsMoved(), "pod") + " moved"
+	if lost := run.PodsLost(); len(lost) > 0 {
+		text += fmt.Sprintf(", %s lost (%s)", plural(len(lost), "bare pod"), strings.Join(lost, ", "))
+	}
+	return text
+}
+
+func plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // results sets the outputs that a run fills.

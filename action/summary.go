@@ -26,7 +26,7 @@ func runSummary(p upgrade.Plan, run *upgrade.Run, now time.Time) (string, error)
 func render(name string, data any) (string, error) {
 	t, err := template.New("summary").Funcs(template.FuncMap{
 		"md": func(v any) string { return markdown(fmt.Sprint(v)) }, "given": given, "newPool": newPool, "step": describeStep,
-		"seconds": func(s upgrade.Seconds) string { return round(time.Duration(s)).String() },
+		"counts": counts, "join": func(list []string) string { return strings.Join(list, ", ") },
 	}).Parse(summaryTemplate)
 	if err != nil {
 		return "", err

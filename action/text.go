@@ -30,7 +30,7 @@ func usage(w io.Writer) {
 }
 
 // writePlan prints the plan in the log.
-func (o *output) writePlan(p upgrade.Plan, granted []upgrade.Consent) {
+func (o *output) writePlan(p upgrade.Plan, granted []upgrade.Consent, api string) {
 	c := p.Cluster
 	kind := "zonal"
 	if c.Regional {
@@ -43,7 +43,8 @@ func (o *output) writePlan(p upgrade.Plan, granted []upgrade.Consent) {
 	}
 	o.line("Target   %s", target)
 	o.line("Digest   %s", p.Digest)
-	o.line("Verdict  %s: blockers %d, warnings %d, infos %d", p.Verdict, p.Count(upgrade.Blocker), p.Count(upgrade.Warning), p.Count(upgrade.Info))
+	o.line("Read     %s of GKE, and the Kubernetes API at %s", c.Name, api)
+	o.line("Verdict  %s: %s, %s, %s", p.Verdict, plural(p.Count(upgrade.Blocker), "blocker"), plural(p.Count(upgrade.Warning), "warning"), plural(p.Count(upgrade.Info), "info"))
 	o.line("")
 	rows := [][]string{{"POOL", "ACTION", "FROM", "TO", "NODES", "PODS TO MOVE", "NEW POOL"}}
 	for _, pool := range p.Pools {

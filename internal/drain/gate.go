@@ -41,6 +41,7 @@ func (t *tracker) gate(d *decision, v view) []upgrade.Waiting {
 		if available >= wanted && !stuck {
 			continue
 		}
+		v.short[uid] = fmt.Sprintf("%d of %d are available", available, wanted)
 		if len(reasons) == 0 {
 			reasons = []upgrade.Waiting{{
 				Object: w.Ref, Reason: fmt.Sprintf("%d of %d pods are Ready, and no replacement is there yet", available, wanted), Passing: true,

@@ -70,9 +70,9 @@ func (t *tracker) holds(d *decision, v view, p upgrade.Pod, held string, busy ma
 		late := p.EndsBy.Add(overdue)
 		if v.now.Before(late) {
 			d.wakeAt(late)
-			return passing(wait("is stopping, its grace period ends at %s", p.EndsBy.UTC().Format(time.TimeOnly)))
+			return passing(wait("is stopping, its grace period ends at %s", clock(p.EndsBy)))
 		}
-		return wait("should have stopped at %s and has not: a finalizer or its kubelet holds it; it is not deleted by force", p.EndsBy.UTC().Format(time.TimeOnly))
+		return wait("should have stopped at %s and has not: a finalizer or its kubelet holds it; it is not deleted by force", clock(p.EndsBy))
 	case p.Disposition() == upgrade.Awaited:
 		return wait("%s is running and is left to finish", p.Workload)
 	case p.Disposition() == upgrade.Lost && !t.options.LoseBarePods:
@@ -107,6 +107,9 @@ func (t *tracker) holds(d *decision, v view, p upgrade.Pod, held string, busy ma
 	return t.budgetHolds(d, v, p, a)
 }
 
+// clock is a time of day for people in several time zones.
+func clock(t time.Time) string { return t.UTC().Format("15:04:05 UTC") }
+
 // passing marks a wait as one that ends by itself when all is well.
 func passing(w upgrade.Waiting, holds bool) (upgrade.Waiting, bool) {
 	w.Passing = true
@@ -123,12 +126,16 @@ func orWorkload(p upgrade.Pod) string {
 // unguarded says why a pod that no budget protects must wait: no budget is not a licence to take all replicas at once, so such
 // a workload loses its next pod when it is as available as it was.
 func (t *tracker) unguarded(v view, p upgrade.Pod) string {
-	if !p.Ready || p.Workload.UID == "" || t.lost[p.Workload.UID] == nil && !t.options.Resumed {
+	uid := p.Workload.UID
+	switch {
+	case !p.Ready || uid == "":
 		return ""
-	}
-	ready, wanted := t.readyPods(v.of[p.Workload.UID]), t.wanted(v.State, p.Workload.UID)
-	if ready < wanted {
-		return fmt.Sprintf("%d of %d are Ready", ready, wanted)
+	case t.lost[uid] != nil:
+		return v.short[uid]
+	case t.options.Resumed:
+		if ready, wanted := t.readyPods(v.of[uid]), t.wanted(v.State, uid); ready < wanted {
+			return fmt.Sprintf("%d of %d are Ready", ready, wanted)
+		}
 	}
 	return ""
 }

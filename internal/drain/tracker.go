@@ -99,10 +99,12 @@ type view struct {
 	of map[string][]upgrade.Pod
 	// here are the pods that have to leave the node, by UID.
 	here map[string]upgrade.Pod
+	// short says, for each workload that the gate holds for, how many of its pods are available.
+	short map[string]string
 }
 
 func (t *tracker) look(s upgrade.State, now time.Time) view {
-	v := view{State: s, now: now, of: map[string][]upgrade.Pod{}, here: map[string]upgrade.Pod{}}
+	v := view{State: s, now: now, of: map[string][]upgrade.Pod{}, here: map[string]upgrade.Pod{}, short: map[string]string{}}
 	for _, p := range s.Pods {
 		if p.Workload.UID != "" {
 			v.of[p.Workload.UID] = append(v.of[p.Workload.UID], p)

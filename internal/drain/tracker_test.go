@@ -314,8 +314,10 @@ func TestWithoutABudgetPodsOfOneWorkloadGoOneAtATime(t *testing.T) {
 	s.answer("web-1", upgrade.Accepted, "")
 	s.gone("web-1")
 	s.next()
-	s.waits("web-2: waits its turn: Deployment ns/web has no PodDisruptionBudget, so its pods go one at a time, and 2 of 3 are Ready")
-	s.pod("web-4", "web", "new")
+	s.waits("web-2: waits its turn: Deployment ns/web has no PodDisruptionBudget, so its pods go one at a time, and 2 of 3 are available")
+	s.pod("web-4", "web", "new").Unserved = []string{"ns/web"} // Ready is not serving
+	s.next()
+	s.get("web-4").Unserved = nil
 	s.next("web-2")
 }
 
@@ -386,7 +388,7 @@ func TestAPodThatDoesNotStopIsNamedAndNotForced(t *testing.T) {
 	s.next()
 	s.now = s.last.wake
 	s.next()
-	s.waits("Pod ns/web-1: should have stopped at 03:04:35 and has not")
+	s.waits("Pod ns/web-1: should have stopped at 03:04:35 UTC and has not")
 }
 
 func TestAPodThatLeftByItselfIsHeldToTheGate(t *testing.T) {

@@ -81,12 +81,12 @@ func (e *Engine) Run(ctx context.Context, run *upgrade.Run) error {
 	switch {
 	case err == nil:
 		err = e.release(ctx)
-		run.State, run.FinishedAt = upgrade.Succeeded, &now
+		run.State, run.FinishedAt, run.Next = upgrade.Succeeded, &now, e.kept()
 		if err != nil {
 			run.State, run.Problem, run.Next = upgrade.Failed, err.Error(), e.leftBehind()
 		}
 	case ctx.Err() != nil:
-		run.State, run.Problem = upgrade.Interrupted, "interrupted: "+context.Cause(ctx).Error()
+		run.State, run.Problem = upgrade.Interrupted, context.Cause(ctx).Error()
 		run.Next = e.carryOn()
 	case errors.As(err, &paused):
 		run.State, run.Problem, run.Waiting = upgrade.Paused, paused.Problem, paused.Waiting
@@ -139,7 +139,11 @@ func (e *Engine) step(ctx context.Context, step upgrade.Step) error {
 	end := time.Now()
 	e.update(step.ID, func(s *upgrade.Step) {
 		s.State, s.FinishedAt = upgrade.StepDone, &end
-		if err != nil {
+		var paused *Paused
+		switch {
+		case ctx.Err() != nil, errors.As(err, &paused):
+			s.State, s.FinishedAt = upgrade.StepStopped, nil
+		case err != nil:
 			s.State, s.FinishedAt = upgrade.StepFailed, nil
 		}
 	})
@@ -305,6 +309,17 @@ func (e *Engine) stillFrozen() []string {
 		}
 		a := e.run.Frozen[name]
 		next = append(next, fmt.Sprintf("autoscaling of %s (%s) is off until the upgrade is finished; to turn it on by hand: %s", on, a.Summary, strings.ReplaceAll(a.Command, "POOL", on)))
+	}
+	return next
+}
+
+// kept says which old pools a finished run left, since it was told to.
+func (e *Engine) kept() []string {
+	var next []string
+	for _, pool := range e.Plan.Pools {
+		if pool.Action == upgrade.Migrate && e.Plan.Options.Delete == upgrade.DeleteNever {
+			next = append(next, fmt.Sprintf("pool %s is drained, kept and paid for, and pods can be scheduled to it again: delete it when you do not need it any more", pool.Name))
+		}
 	}
 	return next
 }

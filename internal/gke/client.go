@@ -18,7 +18,9 @@ import (
 	"golang.org/x/oauth2/google"
 	"google.golang.org/api/option"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
@@ -196,6 +198,9 @@ func (p *Provider) Recognizes(ctx context.Context, host string, ca []byte) (bool
 // Cluster reads the cluster, its pools and the versions that its channel offers.
 func (p *Provider) Cluster(ctx context.Context) (upgrade.Cluster, error) {
 	cluster, err := rpc(ctx, p.client.GetCluster, &containerpb.GetClusterRequest{Name: p.name.String()})
+	if status.Code(err) == codes.NotFound {
+		return upgrade.Cluster{}, fmt.Errorf("there is no cluster %s in project %s at %s, or it may not be seen: %w", p.name.Cluster, p.name.Project, p.name.Location, err)
+	}
 	if err != nil {
 		return upgrade.Cluster{}, fmt.Errorf("get cluster %s: %w", p.name, err)
 	}

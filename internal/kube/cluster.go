@@ -28,6 +28,7 @@ const troubleLasts = 45 * time.Second
 // Cluster is a Kubernetes cluster, with caches that follow it. It is safe for concurrent use.
 type Cluster struct {
 	client kubernetes.Interface
+	host   string
 	// poolLabel is the node label that names a node's pool.
 	poolLabel string
 	factory   informers.SharedInformerFactory
@@ -47,8 +48,16 @@ func Watch(ctx context.Context, config *rest.Config, poolLabel string) (*Cluster
 	if err != nil {
 		return nil, fmt.Errorf("connect to the Kubernetes API at %s: %w", config.Host, err)
 	}
-	return watch(ctx, client, poolLabel)
+	c, err := watch(ctx, client, poolLabel)
+	if err != nil {
+		return nil, err
+	}
+	c.host = config.Host
+	return c, nil
 }
+
+// Host is the address of the API server.
+func (c *Cluster) Host() string { return c.host }
 
 func watch(ctx context.Context, client kubernetes.Interface, poolLabel string) (*Cluster, error) {
 	c := &Cluster{

@@ -58,6 +58,9 @@ func inspect(s Snapshot, target string, pools []PoolPlan) []Finding {
 				Problem: fmt.Sprintf("runs %s, newer than the target %s, and is left as it is: nodes are not downgraded", p.From, target),
 			})
 		}
+		if p.Adopt {
+			found = append(found, adopted(s, p))
+		}
 		if p.Action == Migrate && p.Conflict != "" { // a name that somebody else has, or two pools of this plan
 			found = append(found, Finding{
 				Check: "pool-name-taken", Severity: Blocker, Object: Ref{Kind: "NodePool", Name: p.NewName}, Problem: p.Conflict,
@@ -77,6 +80,20 @@ func inspect(s Snapshot, target string, pools []PoolPlan) []Finding {
 }
 
 func severityRank(s Severity) int { return slices.Index([]Severity{Blocker, Warning, Info}, s) }
+
+// adopted says that the plan goes on with what an earlier run began.
+func adopted(s Snapshot, p PoolPlan) Finding {
+	cordoned := 0
+	for _, n := range s.State.PoolNodes(p.Name) {
+		if n.CordonedBy != "" {
+			cordoned++
+		}
+	}
+	return Finding{
+		Check: "goes-on", Severity: Info, Object: Ref{Kind: "NodePool", Name: p.NewName},
+		Problem: fmt.Sprintf("was made by an earlier run, which did not finish, and is taken over; %d of the %d nodes of %s are cordoned already", cordoned, len(p.Nodes), p.Name),
+	}
+}
 
 func controlPlaneBehind(c Cluster, target string) Finding {
 	return Finding{
@@ -224,11 +241,18 @@ func budgets(s State, pods []Pod) []Finding {
 				continue
 			}
 			seen[key] = true
+			problem, remedy := "allows no eviction now (%s): if it stays so, the drain blocks and the run pauses", "wait until its pods are healthy"
+			switch {
+			case b.Current && b.Expected > 0 && b.Needed >= b.Expected:
+				problem, remedy = "can allow no eviction at all with this many pods (%s): the drain will block and the run pause", "give it a replica more, or allow maxUnavailable 1"
+			case b.Healthy < b.Needed:
+				remedy = "mend its pods, or set unhealthyPodEvictionPolicy: AlwaysAllow"
+			}
 			found = append(found, Finding{
 				Check: "pdb-blocks", Severity: Warning, Momentary: true, Object: Ref{Kind: "PodDisruptionBudget", Namespace: b.Namespace, Name: b.Name},
-				Problem:  fmt.Sprintf("allows no eviction now (%s): if it stays so, the drain blocks and the run pauses", b.Why()),
+				Problem:  fmt.Sprintf(problem, b.Why()),
 				Evidence: []string{p.Key() + " on node " + p.Node},
-				Remedy:   fmt.Sprintf("kubectl describe pdb -n %s %s; give it a replica more, or allow maxUnavailable 1", b.Namespace, b.Name),
+				Remedy:   fmt.Sprintf("kubectl describe pdb -n %s %s; %s", b.Namespace, b.Name, remedy),
 			})
 		}
 	}

@@ -218,7 +218,7 @@ func TestFindings(t *testing.T) {
 				s.State.Pods = nil
 				s.Cluster.Pools = append(s.Cluster.Pools, Pool{Name: "default-pool-1-34-2-gke-100", Version: "1.34.2-gke.100", MadeBy: "run-1"})
 			},
-			nil, Ready,
+			[]string{"info goes-on NodePool default-pool-1-34-2-gke-100"}, Ready,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

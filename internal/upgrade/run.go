@@ -30,6 +30,8 @@ const (
 	StepRunning StepState = "running"
 	StepDone    StepState = "done"
 	StepFailed  StepState = "failed"
+	// StepStopped: a pause or an interruption ended it; it is carried out again when the run goes on.
+	StepStopped StepState = "stopped"
 )
 
 // Step is the unit of work of a run.
@@ -139,6 +141,17 @@ func (r *Run) CountDrained() {
 			r.NodesDrained++
 		}
 	}
+}
+
+// PodsLost names the bare pods that left a node: nothing makes them again.
+func (r *Run) PodsLost() []string {
+	var lost []string
+	for _, m := range r.Moves {
+		if m.Workload.IsZero() {
+			lost = append(lost, m.Pod.Namespace+"/"+m.Pod.Name)
+		}
+	}
+	return lost
 }
 
 // PodsMoved counts the pods that left a node and that something makes again.

@@ -75,7 +75,10 @@ func ResolveTarget(text string, c Cluster) (string, error) {
 		if minorOf(v.Default) == text {
 			return v.Default, nil
 		}
-		return newest(ofMinor(v.Valid, text), text, c)
+		if offered := ofMinor(v.Valid, text); len(offered) > 0 {
+			return newest(offered, text, c)
+		}
+		return newest(ofMinor(v.Nodes, text), text, c)
 	case text == c.ControlPlaneVersion, slices.Contains(v.Valid, text), slices.Contains(v.Nodes, text):
 		return text, nil
 	}
@@ -120,6 +123,6 @@ func unknownTarget(text string, c Cluster) error {
 	if len(near) == 0 {
 		return fmt.Errorf("target-version %s: %s offers no versions", text, c.channelName())
 	}
-	return fmt.Errorf("target-version %s is not offered to %s; the nearest that %s offers: %s",
+	return fmt.Errorf("target-version %s is not offered to %s by %s; the nearest versions: %s",
 		text, c.Name, c.channelName(), strings.Join(near, ", "))
 }

@@ -38,11 +38,12 @@ func TestTargetWords(t *testing.T) {
 		"control-plane":  "1.34.1-gke.500",
 		"1.33":           "1.33.5-gke.900", // the channel's default, though a newer patch is offered
 		"1.34":           "1.34.2-gke.100",
+		"1.32":           "1.32.9-gke.4", // nodes may run it, though the channel offers it no more
 		"1.34.2-gke.99":  "1.34.2-gke.99",
 		"1.32.9-gke.4":   "1.32.9-gke.4",
-		"1.34.2-gke.101": "error: target-version 1.34.2-gke.101 is not offered to cluster-1; the nearest that the REGULAR channel offers: 1.34.2-gke.99, 1.34.2-gke.100, 1.35.0-gke.7",
-		"1.36":           "error: target-version 1.36 is not offered to cluster-1; the nearest that the REGULAR channel offers: 1.34.2-gke.100, 1.35.0-gke.7",
-		"1.0.0-gke.1":    "error: target-version 1.0.0-gke.1 is not offered to cluster-1; the nearest that the REGULAR channel offers: 1.32.9-gke.4, 1.33.5-gke.900",
+		"1.34.2-gke.101": "error: target-version 1.34.2-gke.101 is not offered to cluster-1 by the REGULAR channel; the nearest versions: 1.34.2-gke.99, 1.34.2-gke.100, 1.35.0-gke.7",
+		"1.36":           "error: target-version 1.36 is not offered to cluster-1 by the REGULAR channel; the nearest versions: 1.34.2-gke.100, 1.35.0-gke.7",
+		"1.0.0-gke.1":    "error: target-version 1.0.0-gke.1 is not offered to cluster-1 by the REGULAR channel; the nearest versions: 1.32.9-gke.4, 1.33.5-gke.900",
 	} {
 		got, err := ResolveTarget(target, cluster)
 		if err != nil {

@@ -53,11 +53,17 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
   export PATH=%s:$PATH KUBECONFIG=%s
   export %s
   kubectl get nodes
-  bin/upshift plan --cluster %s --project %s --location %s --target-version control-plane
+  kubectl apply -f internal/lab/cmd/demo/workloads.yaml
+  bin/upshift plan --cluster %[7]s --project %[8]s --location %[9]s --target-version control-plane
+  bin/upshift upgrade --cluster %[7]s --project %[8]s --location %[9]s --target-version control-plane --soak 0
 
 Ctrl-C ends it.
 `, testbed.Name, testbed.ControlPlaneVersion, testbed.NodeVersion, bed.Bin(), bed.Kubeconfig(), strings.Join(bed.Env(), " "),
 		testbed.Name, testbed.Project, testbed.Location)
 	<-bed.Lab.Done()
-	return bed.Lab.Err()
+	if err := bed.Lab.Err(); err != nil {
+		return err
+	}
+	fmt.Fprintln(out, "The lab is gone, and nothing is left of it.")
+	return nil
 }
