@@ -84,8 +84,8 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	}
 	fmt.Fprintf(out, "\nA single replica is away while it moves (Deployment default/report above): surging it first is still to be built.\n")
 	fmt.Fprintf(out, "The demo took %s. What it wrote is in %s.\n", time.Since(start).Round(time.Second), r.dir)
-	if n := len(report.Violations) + len(bed.GKE.PodsKilled()); n > 0 {
-		return fmt.Errorf("%d PDB violations, and %d pods killed with their node", len(report.Violations), len(bed.GKE.PodsKilled()))
+	if killed := bed.GKE.PodsKilled(); len(report.Violations)+len(killed)+len(report.Gaps) > 0 {
+		return fmt.Errorf("%d PDB violations, %d pods killed with their node, %d gaps in what was observed", len(report.Violations), len(killed), len(report.Gaps))
 	}
 	return nil
 }
