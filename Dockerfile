@@ -7,9 +7,10 @@ RUN go mod download
 COPY action action
 COPY internal internal
 ARG VERSION=dev
-RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /upshift ./action
+RUN CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=${VERSION}" -o /out/upshift ./action \
+ && ln -s upshift /out/upshift-post
 
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-COPY --from=build /upshift /upshift
+COPY --from=build /out/ /
 ENTRYPOINT ["/upshift"]

@@ -11,10 +11,11 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"k8s.io/client-go/rest"
 
-	"github.com/upshift-k8s/upshift/internal/engine"
 	"github.com/upshift-k8s/upshift/internal/gke"
 	"github.com/upshift-k8s/upshift/internal/kube"
+	"github.com/upshift-k8s/upshift/internal/runstore"
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
 
@@ -35,7 +36,9 @@ func userAgent() string { return "upshift/" + version }
 
 // run is the program: it reads inputs, carries out one command, and returns the exit code.
 func run(ctx context.Context, args, environ []string, stdout io.Writer) int {
-	out := newOutput(stdout, environment(environ))
+	start := time.Now()
+	getenv := environment(environ)
+	out := newOutput(stdout, getenv)
 	cfg, err := parse(args, environ)
 	if errors.Is(err, errHelp) {
 		usage(stdout)
@@ -44,75 +47,141 @@ func run(ctx context.Context, args, environ []string, stdout io.Writer) int {
 	if err != nil {
 		return out.fail(exitBadInput, "bad input", err)
 	}
-	s, err := connect(ctx, cfg)
-	if err != nil {
-		return out.fail(code(ctx, err), "cannot read the cluster", err)
+	s := &session{cfg: cfg, out: out, who: holder(getenv), start: start}
+	if err := s.connect(ctx); err != nil {
+		return out.fail(code(ctx, err), "cannot reach the cluster", err)
 	}
 	defer s.provider.Close() //nolint:errcheck // nothing is buffered
-	plan, err := upgrade.BuildPlan(s.snapshot, cfg.options)
-	if err != nil {
-		return out.fail(exitBadInput, "bad input", err)
+	switch cfg.command {
+	case "plan":
+		return s.plan(ctx)
+	case "upgrade":
+		return s.upgrade(ctx)
+	case "resume":
+		return s.resume(ctx)
+	case "status":
+		return s.status(ctx)
 	}
-	if err := out.plan(plan, cfg, s.cluster.Host()); err != nil {
-		return out.fail(exitFailed, "cannot report the plan", err)
-	}
-	if cfg.command == "plan" {
-		return out.finish(planCode(plan, cfg.failOn))
-	}
-	return out.finish(s.upgrade(ctx, cfg, plan, out))
+	return s.ask(ctx)
 }
 
-// session is a connection to one cluster.
+// session is one command on one cluster.
 type session struct {
+	cfg   config
+	out   *output
+	who   upgrade.Holder
+	start time.Time
+
 	provider *gke.Provider
-	cluster  *kube.Cluster
-	snapshot upgrade.Snapshot
+	// kube is how the Kubernetes API is reached, and store the records there.
+	kube  *rest.Config
+	store *runstore.Store
+	// cluster is the Kubernetes cluster with full caches, nil until watch.
+	cluster *kube.Cluster
 }
 
-// connect reads everything that a plan is made of.
-func connect(ctx context.Context, cfg config) (_ session, err error) {
-	provider, err := gke.Connect(ctx, cfg.cluster, cfg.containerAPI, userAgent())
-	if err != nil {
-		return session{}, err
+// connect finds out how the cluster is reached, and that it is the one that is meant.
+func (s *session) connect(ctx context.Context) (err error) {
+	if s.provider, err = gke.Connect(ctx, s.cfg.cluster, s.cfg.containerAPI, userAgent()); err != nil {
+		return err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, provider.Close())
+			err = errors.Join(err, s.provider.Close())
 		}
 	}()
-	s := session{provider: provider}
-	if s.snapshot.Cluster, err = provider.Cluster(ctx); err != nil {
-		return s, err
+	if s.kube, err = s.reach(ctx); err != nil {
+		return err
 	}
-	if s.cluster, err = watch(ctx, cfg, provider, s.snapshot.Cluster.PoolLabel); err != nil {
-		return s, err
-	}
-	s.snapshot.State = s.cluster.State()
-	s.snapshot.TakenAt = time.Now().UTC().Truncate(time.Second)
-	return s, nil
+	s.store, err = runstore.Open(s.kube, s.cfg.namespace)
+	return err
 }
 
-// watch connects to the cluster's Kubernetes API, and makes sure that it is that cluster's.
-func watch(ctx context.Context, cfg config, provider *gke.Provider, poolLabel string) (*kube.Cluster, error) {
-	if cfg.kube != nil {
-		ca, err := kube.CA(cfg.kube)
+// reach returns how to reach the cluster's Kubernetes API, and makes sure that it is that cluster's.
+func (s *session) reach(ctx context.Context) (*rest.Config, error) {
+	if s.cfg.kube == nil {
+		access, err := s.provider.Access(ctx, s.cfg.endpoint)
 		if err != nil {
 			return nil, err
 		}
-		same, err := provider.Recognizes(ctx, cfg.kube.Host, ca)
-		if err != nil {
-			return nil, err
-		}
-		if !same {
-			return nil, &badInput{[]string{fmt.Sprintf("kubeconfig: its current context leads to %s, which is not %s: GKE gives that cluster another address and certificate", cfg.kube.Host, cfg.cluster)}}
-		}
-		return kube.Watch(ctx, cfg.kube, poolLabel)
+		return kube.ConfigForEndpoint(access.Host, access.CA, access.Tokens, userAgent()), nil
 	}
-	access, err := provider.Access(ctx, cfg.endpoint)
+	ca, err := kube.CA(s.cfg.kube)
 	if err != nil {
 		return nil, err
 	}
-	return kube.Watch(ctx, kube.ConfigForEndpoint(access.Host, access.CA, access.Tokens, userAgent()), poolLabel)
+	same, err := s.provider.Recognizes(ctx, s.cfg.kube.Host, ca)
+	if err != nil {
+		return nil, err
+	}
+	if !same {
+		return nil, &badInput{[]string{fmt.Sprintf("kubeconfig: its current context leads to %s, which is not %s: GKE gives that cluster another address and certificate", s.cfg.kube.Host, s.cfg.cluster)}}
+	}
+	return s.cfg.kube, nil
+}
+
+// snapshot reads everything that a plan is made of.
+func (s *session) snapshot(ctx context.Context) (snapshot upgrade.Snapshot, err error) {
+	if snapshot.Cluster, err = s.provider.Cluster(ctx); err != nil {
+		return snapshot, err
+	}
+	if err := s.watch(ctx, snapshot.Cluster.PoolLabel); err != nil {
+		return snapshot, err
+	}
+	snapshot.State = s.cluster.State()
+	snapshot.TakenAt = time.Now().UTC().Truncate(time.Second)
+	return snapshot, nil
+}
+
+// watch fills the caches of the cluster.
+func (s *session) watch(ctx context.Context, poolLabel string) (err error) {
+	s.cluster, err = kube.Watch(ctx, s.kube, poolLabel)
+	return err
+}
+
+// newPlan makes and prints the plan. Code is the exit code if there is an error.
+func (s *session) newPlan(ctx context.Context) (plan upgrade.Plan, title string, exit int, err error) {
+	snapshot, err := s.snapshot(ctx)
+	if err != nil {
+		return plan, "cannot read the cluster", code(ctx, err), err
+	}
+	if plan, err = upgrade.BuildPlan(snapshot, s.cfg.options); err != nil {
+		return plan, "bad input", exitBadInput, err
+	}
+	return plan, "cannot report the plan", exitFailed, s.out.plan(plan, s.cfg, s.kube.Host)
+}
+
+// plan is the command plan. A run that is not finished goes on with its own plan, so that is the one to be looked at and approved.
+func (s *session) plan(ctx context.Context) int {
+	unfinished := s.unfinished(ctx)
+	if unfinished != nil && s.continues(unfinished) == nil {
+		s.out.unfinished(unfinished)
+		if err := s.out.plan(unfinished.Plan, s.cfg, s.kube.Host); err != nil {
+			return s.out.fail(exitFailed, "cannot report the plan", err)
+		}
+		return s.out.finish(planCode(unfinished.Plan, s.cfg.failOn))
+	}
+	plan, title, exit, err := s.newPlan(ctx)
+	if err != nil {
+		return s.out.fail(exit, title, err)
+	}
+	if unfinished != nil {
+		s.out.line("Note     upgrade will not start this plan yet: %s", s.continues(unfinished))
+	}
+	return s.out.finish(planCode(plan, s.cfg.failOn))
+}
+
+// unfinished is the run of the record that is not over, nil for none. A plan needs no record: what cannot be read is told and left.
+func (s *session) unfinished(ctx context.Context) *upgrade.Run {
+	run, err := s.store.Current(ctx)
+	if err != nil {
+		s.out.line("Note     the record of runs cannot be read: %s", err)
+		return nil
+	}
+	if run == nil || run.State.Final() {
+		return nil
+	}
+	return run
 }
 
 // code tells a wrong input that only the API could find out, and an interruption, from other failures.
@@ -138,33 +207,6 @@ func planCode(p upgrade.Plan, failOn string) int {
 		return exitBlocked
 	}
 	return exitDone
-}
-
-// upgrade carries out the plan, unless something forbids it, and returns the exit code.
-func (s session) upgrade(ctx context.Context, cfg config, plan upgrade.Plan, out *output) int {
-	if cfg.approvedDigest != "" && cfg.approvedDigest != plan.Digest {
-		return out.fail(exitBlocked, "not approved", fmt.Errorf(
-			"the approved plan is %s, and the cluster or the inputs have changed since: the plan is now %s; look at it and approve it", cfg.approvedDigest, plan.Digest))
-	}
-	if plan.Verdict == upgrade.Blocked {
-		return out.fail(exitBlocked, "blocked", errors.New(blockers(plan)))
-	}
-	if missing := plan.MissingConsents(cfg.granted); len(missing) > 0 {
-		return out.fail(exitBlocked, "consent is missing", errors.New(missingConsents(plan, missing)))
-	}
-	now := time.Now().UTC()
-	run := upgrade.NewRun(upgrade.NewRunID(now), plan, now)
-	if plan.NothingToDo() {
-		return out.nothingToDo(plan, run)
-	}
-	out.startRun(plan, run)
-	e := engine.Engine{
-		Provider: s.provider, Cluster: s.cluster, Plan: plan, Granted: cfg.granted,
-		Save:   func(run *upgrade.Run) error { return writeReport(cfg.reportDir, "run.json", run) },
-		Notify: out.event,
-	}
-	err := e.Run(ctx, run)
-	return out.endRun(plan, run, err)
 }
 
 // blockers names what blocks the plan, a line each.

@@ -26,6 +26,7 @@ type manifest struct {
 	Runs struct {
 		Using string `json:"using"`
 		Image string `json:"image"`
+		Post  string `json:"post-entrypoint"`
 	} `json:"runs"`
 }
 
@@ -127,5 +128,19 @@ func TestInputsAreReadAsGitHubsRunnerPassesThem(t *testing.T) {
 	}
 	if diff := cmp.Diff([]upgrade.Consent{upgrade.AllowBarePods}, c.granted); diff != "" {
 		t.Error(diff)
+	}
+}
+
+func TestTheStepThatCleansUpIsInTheImage(t *testing.T) {
+	m, _ := readManifest(t)
+	if m.Runs.Post != "/"+cleanUp {
+		t.Errorf("post-entrypoint is %q", m.Runs.Post)
+	}
+	dockerfile, err := os.ReadFile("../Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(dockerfile), "ln -s upshift /out/"+cleanUp) {
+		t.Error("the Dockerfile does not make it")
 	}
 }

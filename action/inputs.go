@@ -29,6 +29,11 @@ type config struct {
 	kube      *rest.Config
 	endpoint  string
 	reportDir string
+	// namespace is where runs are recorded.
+	namespace string
+	// timeLimit is for this process, zero for none.
+	timeLimit time.Duration
+	unblock   upgrade.Unblock
 	// containerAPI is another endpoint of Google's container API, empty for Google's.
 	containerAPI string
 }
@@ -46,33 +51,40 @@ type input struct {
 // inputs are all inputs that are honoured, in the order of action.yml.
 func inputs() []input {
 	return []input{
-		{"command", "plan", "what to do: plan or upgrade", setCommand},
+		{"command", "plan", "what to do: " + strings.Join(commands, ", "), oneOf(func(c *config) *string { return &c.command }, commands)},
 		{"provider", "gke", "who runs the cluster: gke", oneOf(nil, []string{"gke"}, "self-managed")},
 		{"cluster", "", "the cluster's name, or projects/P/locations/L/clusters/C; required", setCluster},
 		{"project", "", "the Google Cloud project, for a bare cluster name", func(c *config, v string) error { return word(&c.cluster.Project, v) }},
 		{"location", "", "the cluster's region or zone, for a bare cluster name", func(c *config, v string) error { return word(&c.cluster.Location, v) }},
-		{"target-version", "", "the version to go to: " + upgrade.TargetForms + "; required", setTarget},
+		{"target-version", "", "the version to go to: " + upgrade.TargetForms + "; required for plan and upgrade", setTarget},
 		{"node-pools", "", "names of node pools, by comma or line, in that order; default: all", setPools},
 		{"strategy", "auto", "how nodes are upgraded: auto or migrate", oneOf(func(c *config) *string { return &c.options.Strategy }, []string{"auto", "migrate"}, "rolling", "blue-green")},
 		{"drain-timeout", "auto", "how long one node may take to drain, or a new one to become Ready once GKE has made it, until the run pauses: a duration such as 45m, or auto (the larger of 30m and the longest grace period + 10m; new nodes 20m)", setDrainTimeout},
 		{"soak", "1h", "time between the last drain and deleting an old pool: a duration such as 1h, or 0", setSoak},
 		{"delete-old-pools", "each", "when old pools are deleted: each (before the next pool), end or never", setDelete},
+		{"on-failure", "pause", "what a run does about trouble: pause, or rollback (moves the pods back and deletes the new pool)", setOnFailure},
 		{"allow-bare-pods", "false", "consent to lose pods that no controller manages: true or false", consent(upgrade.AllowBarePods)},
 		{"allow-emptydir-loss", "true", "consent to lose what pods keep in emptyDir volumes: true or false", consent(upgrade.AllowEmptyDirLoss)},
+		{"time-limit", "", "stop between two evictions before this much time has passed, so that the next job can go on: a duration such as 5h45m", setTimeLimit},
 		{"approved-digest", "", "run only the plan with this digest", setDigest},
 		{"fail-on", "blocker", "which findings make plan exit with 3: blocker, warning or never", oneOf(func(c *config) *string { return &c.failOn }, []string{"blocker", "warning", "never"})},
 		{"kubeconfig", "", "path of a kubeconfig; default: $KUBECONFIG, or the endpoint that GKE tells, with application-default credentials", setKubeconfig},
 		{"endpoint", "auto", "which of the cluster's endpoints to use without a kubeconfig: auto, dns, private or public", oneOf(func(c *config) *string { return &c.endpoint }, gke.Endpoints)},
+		{"unblock", "", "for unblock: " + upgrade.UnblockForms, setUnblock},
+		{"namespace", "upshift", "the namespace in the cluster where runs are recorded", func(c *config, v string) error { return word(&c.namespace, v) }},
 		{"report-dir", "", "where plan.json and run.json go; default: nowhere", func(c *config, v string) error { c.reportDir = v; return nil }},
 	}
 }
 
 // later are inputs that the design has and the code does not honour yet. Ignoring one could do harm, so it is refused.
 var later = []string{
-	"scope", "pools", "max-parallel-drains", "max-surge", "max-unavailable", "new-pool-size", "on-failure", "surge-first", "jobs",
-	"allow-control-plane-downtime", "accept", "maintenance", "time-limit", "approval", "pool-label", "new-pool", "wait", "probe",
-	"unblock", "github-token", "comment", "deployment", "slack-bot-token", "slack-channel", "namespace",
+	"scope", "pools", "max-parallel-drains", "max-surge", "max-unavailable", "new-pool-size", "surge-first", "jobs",
+	"allow-control-plane-downtime", "accept", "maintenance", "approval", "pool-label", "new-pool", "wait", "probe",
+	"github-token", "comment", "deployment", "slack-bot-token", "slack-channel",
 }
+
+// commands are what the program can be told to do.
+var commands = []string{"plan", "upgrade", "status", "pause", "resume", "cancel", "rollback", "unblock"}
 
 // reserved are variables that GitHub's runner itself sets for a container action's args and entrypoint.
 var reserved = []string{"args", "entrypoint"}
@@ -228,19 +240,20 @@ func checkRequired(c config, bad *badInput) {
 			bad.add("location: missing: a bare cluster name needs its region or zone, or give cluster as projects/P/locations/L/clusters/C")
 		}
 	}
-	if c.options.Target == "" && !bad.names("target-version") {
+	if c.options.Target == "" && !bad.names("target-version") && (c.command == "plan" || c.command == "upgrade") {
 		bad.add("target-version: missing: want %s", upgrade.TargetForms)
+	}
+	switch given := c.unblock != (upgrade.Unblock{}); {
+	case c.command == "unblock" && !given && !bad.names("unblock"):
+		bad.add("unblock: missing: want %s", upgrade.UnblockForms)
+	case c.command != "unblock" && given:
+		bad.add("unblock: only the command unblock takes it, and the command is %s", c.command)
 	}
 }
 
 // names tells whether an input is said to be bad already.
 func (b *badInput) names(input string) bool {
 	return slices.ContainsFunc(b.problems, func(p string) bool { return strings.HasPrefix(p, input+": ") })
-}
-
-func setCommand(c *config, v string) error {
-	return oneOf(func(c *config) *string { return &c.command }, []string{"plan", "upgrade"},
-		"status", "pause", "resume", "cancel", "rollback", "unblock")(c, v)
 }
 
 // oneOf accepts the words in accepted. Those in soon are part of the design and not built yet.
@@ -331,6 +344,24 @@ func setDrainTimeout(c *config, v string) error {
 func setSoak(c *config, v string) error {
 	d, err := duration(v)
 	c.options.Soak = upgrade.Seconds(d)
+	return err
+}
+
+func setOnFailure(c *config, v string) error {
+	err := oneOf(nil, []string{"pause", "rollback"})(c, v)
+	c.options.OnFailure = upgrade.FailurePolicy(v)
+	return err
+}
+
+func setTimeLimit(c *config, v string) (err error) {
+	if c.timeLimit, err = duration(v); err != nil || c.timeLimit < leastTimeLimit {
+		return fmt.Errorf("want a duration of at least %s such as 5h45m", leastTimeLimit)
+	}
+	return nil
+}
+
+func setUnblock(c *config, v string) (err error) {
+	c.unblock, err = upgrade.ParseUnblock(v)
 	return err
 }
 

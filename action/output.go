@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/sethvargo/go-githubactions"
 
+	"github.com/upshift-k8s/upshift/internal/runstore"
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
 
@@ -118,56 +120,96 @@ func (o *output) plan(p upgrade.Plan, cfg config, api string) error {
 	return writeReport(cfg.reportDir, "plan.json", p)
 }
 
-func (o *output) nothingToDo(p upgrade.Plan, run *upgrade.Run) int {
-	o.line("Nothing to do: every node pool of the plan is at %s or newer.", p.Target.Version)
+func (o *output) nothingToDo(run *upgrade.Run) int {
+	o.line("Nothing to do: every node pool of the plan is at %s or newer.", run.Plan.Target.Version)
 	o.summary.WriteString("\nNothing to do.\n")
 	o.set("result", "nothing-to-do")
-	o.results(p, run)
-	return exitDone
+	o.results(run)
+	return o.finish(exitDone)
 }
 
-func (o *output) startRun(p upgrade.Plan, run *upgrade.Run) {
+func (o *output) startRun(run *upgrade.Run) {
 	o.start = run.StartedAt
 	o.set("run-id", run.ID)
-	o.line("Run %s of %s begins.", run.ID, p.Digest)
 }
 
-// endRun tells how the run ended and returns the exit code.
-func (o *output) endRun(p upgrade.Plan, run *upgrade.Run, err error) int {
+// done ends a command about a run that another process carries out, or that nobody does, with one more line if there is one.
+func (o *output) done(run *upgrade.Run, format string, args ...any) int {
+	o.set("run-id", run.ID)
+	if run.State != upgrade.Running {
+		o.set("result", string(run.State))
+	}
+	o.results(run)
+	if format != "" {
+		o.line(format, args...)
+	}
+	return o.finish(exitDone)
+}
+
+// saveState keeps a value for the step that cleans up after the job's.
+func (o *output) saveState(name, value string) {
+	if o.getenv("GITHUB_STATE") != "" {
+		o.gha.SaveState(name, value)
+	}
+}
+
+// endRun tells how the run ended and returns the exit code. First is what a person asked for with this command, nil if it was an
+// upgrade.
+func (o *output) endRun(run *upgrade.Run, err error, first *upgrade.Request) int {
 	o.set("result", string(run.State))
-	o.results(p, run)
-	summary, summaryErr := runSummary(p, run, time.Now())
+	o.results(run)
+	summary, summaryErr := runSummary(run, time.Now())
 	if summaryErr != nil {
 		o.line("upshift: run for the job summary: %s", summaryErr)
 	}
 	o.summary.WriteString(summary)
 	took := round(time.Since(run.StartedAt))
-	if err == nil {
-		o.line("Succeeded in %s: %s.", took, counts(run))
-		for _, n := range run.Next {
-			o.line("Next: %s", n)
-		}
-		return exitDone
+	exit, title := exitCode(run, err, first)
+	begin := "Stopped after"
+	if exit == exitDone {
+		begin = strings.ToUpper(title[:1]) + title[1:] + " in"
 	}
-	exit, title := exitFailed, "failed"
-	switch run.State {
-	case upgrade.Paused:
-		exit, title = exitPaused, "paused, a person is needed"
-	case upgrade.Interrupted:
-		exit, title = exitInterrupted, "interrupted"
-	}
-	problem := run.Problem
-	if problem == "" {
-		problem = err.Error()
-	}
-	o.line("Stopped after %s: %s.", took, counts(run))
+	o.line("%s %s: %s.", begin, took, counts(run))
 	for _, w := range run.Waiting {
 		o.line("Waiting for %s", w)
 	}
 	for _, n := range run.Next {
 		o.line("Next: %s", n)
 	}
-	return o.fail(exit, title, fmt.Errorf("%s", clean(problem)))
+	if exit == exitDone {
+		return o.finish(exit)
+	}
+	problem := run.Problem
+	if problem == "" {
+		problem = err.Error()
+	}
+	return o.fail(exit, title, errors.New(clean(problem)))
+}
+
+// exitCode is what the end of a run means for the command that carried it out.
+func exitCode(run *upgrade.Run, err error, first *upgrade.Request) (exit int, title string) {
+	asked := func(verb upgrade.Verb) bool { return first != nil && first.Verb == verb }
+	switch {
+	case errors.As(err, new(*upgrade.Halt)):
+		return exitPaused, "halted, a person is needed"
+	case run.State == upgrade.Succeeded:
+		return exitDone, "succeeded"
+	case run.State == upgrade.Paused && asked(upgrade.AskPause):
+		return exitDone, "paused"
+	case run.State == upgrade.Paused:
+		return exitPaused, "paused, a person is needed"
+	case run.State == upgrade.Interrupted:
+		return exitInterrupted, "interrupted"
+	case run.State == upgrade.Cancelled && asked(upgrade.AskCancel):
+		return exitDone, "cancelled"
+	case run.State == upgrade.Cancelled:
+		return exitInterrupted, "cancelled"
+	case run.State == upgrade.RolledBack && asked(upgrade.AskRollback):
+		return exitDone, "rolled back"
+	case run.State == upgrade.RolledBack:
+		return exitFailed, "rolled back"
+	}
+	return exitFailed, "failed"
 }
 
 // counts says what a run did: "3 nodes drained, 1 pod moved, 1 bare pod lost (default/x)".
@@ -187,8 +229,8 @@ func plural(n int, noun string) string {
 }
 
 // results sets the outputs that a run fills.
-func (o *output) results(p upgrade.Plan, run *upgrade.Run) {
-	o.set("node-version", p.Target.Version)
+func (o *output) results(run *upgrade.Run) {
+	o.set("node-version", run.Plan.Target.Version)
 	o.set("nodes-drained", fmt.Sprint(run.NodesDrained))
 	o.set("pods-moved", fmt.Sprint(run.PodsMoved()))
 	o.setJSON("replaced-pools", run.ReplacedPools)
@@ -198,6 +240,75 @@ func (o *output) results(p upgrade.Plan, run *upgrade.Run) {
 		next = []string{}
 	}
 	o.setJSON("next", next)
+}
+
+// unfinished tells that a plan is that of a run that is not over.
+func (o *output) unfinished(run *upgrade.Run) {
+	o.line("Run %s of this plan is %s: upgrade goes on with it, or resume if it is paused.", run.ID, run.State)
+	fmt.Fprintf(&o.summary, "> [!NOTE]\n> Run %s of this plan is %s.\n\n", markdown(run.ID), run.State)
+}
+
+// run prints how far a run is.
+func (o *output) run(run *upgrade.Run) {
+	state := string(run.State)
+	if run.Ending != "" && !run.State.Final() {
+		state += ", on its way to " + string(run.Ending)
+	}
+	o.line("Run      %s of %s to %s", run.ID, run.Cluster, run.Plan.Target.Version)
+	o.line("State    %s", state)
+	if run.Problem != "" {
+		o.line("Problem  %s", run.Problem)
+	}
+	o.line("Plan     %s", run.Digest)
+	o.line("Started  %s", run.StartedAt.UTC().Format(time.RFC3339))
+	if run.FinishedAt != nil {
+		o.line("Finished %s", run.FinishedAt.UTC().Format(time.RFC3339))
+	}
+	o.line("Holder   %s, epoch %d", run.Holder(), run.Holder().Epoch)
+	o.line("Done     %s", counts(run))
+	drains, left := 0, 0
+	for _, s := range run.Steps {
+		switch s.State {
+		case upgrade.StepRunning, upgrade.StepStopped, upgrade.StepFailed, upgrade.StepSkipped:
+			o.line("Step     %s: %s", s.ID, s.State)
+		case upgrade.StepPending:
+			left++
+			if s.Kind == upgrade.DrainNode {
+				drains++
+			}
+		}
+	}
+	if left > 0 {
+		o.line("To do    %s, %s of them to drain", plural(left, "step"), plural(drains, "node"))
+	}
+	for _, w := range run.Waiting {
+		o.line("Waiting for %s", w)
+	}
+	for _, h := range run.Handled {
+		text := h.Request.String()
+		if h.Refused != "" {
+			text += ": refused, " + h.Refused
+		}
+		o.line("Asked    %s at %s", text, h.At.UTC().Format(time.RFC3339))
+	}
+	for _, a := range run.Approvals {
+		o.line("Approved by %s at %s (%s)", a.By, a.At.UTC().Format(time.RFC3339), a.Where)
+	}
+	for _, n := range run.Next {
+		o.line("Next: %s", n)
+	}
+}
+
+// holding prints who holds the lease.
+func (o *output) holding(run *upgrade.Run, held *runstore.Held) {
+	switch {
+	case held != nil:
+		o.line("Lease    %s", held)
+	case run.State == upgrade.Running:
+		o.line("Lease    nobody: the run was left, and upgrade or resume goes on with it")
+	default:
+		o.line("Lease    nobody")
+	}
 }
 
 // writeReport writes a file of the report directory, whole or not at all. Without a directory it does nothing.

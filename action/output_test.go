@@ -95,12 +95,33 @@ func TestExitCodesOfPlan(t *testing.T) {
 }
 
 func TestHowARunEndedIsItsExitCode(t *testing.T) {
-	for state, want := range map[upgrade.RunState]int{upgrade.Paused: 4, upgrade.Interrupted: 130, upgrade.Failed: 1} {
+	for _, test := range []struct {
+		state upgrade.RunState
+		err   error
+		first upgrade.Verb
+		want  int
+	}{
+		{upgrade.Succeeded, nil, "", 0},
+		{upgrade.Failed, errors.New("x"), "", 1},
+		{upgrade.RolledBack, errors.New("x"), "", 1},
+		{upgrade.RolledBack, errors.New("x"), upgrade.AskRollback, 0},
+		{upgrade.Paused, errors.New("x"), "", 4},
+		{upgrade.Paused, errors.New("x"), upgrade.AskPause, 0},
+		{upgrade.Paused, errors.New("x"), upgrade.AskRollback, 4},
+		{upgrade.Interrupted, errors.New("x"), "", 130},
+		{upgrade.Interrupted, &upgrade.Halt{Problem: "x"}, "", 4},
+		{upgrade.Cancelled, errors.New("x"), "", 130},
+		{upgrade.Cancelled, errors.New("x"), upgrade.AskCancel, 0},
+	} {
 		o := newOutput(&bytes.Buffer{}, func(string) string { return "" })
 		run := upgrade.NewRun("r", upgrade.Plan{}, time.Now())
-		run.State = state
-		if got := o.endRun(upgrade.Plan{}, run, errors.New("x")); got != want {
-			t.Errorf("%s: exit code %d, want %d", state, got, want)
+		run.State = test.state
+		var first *upgrade.Request
+		if test.first != "" {
+			first = &upgrade.Request{Verb: test.first}
+		}
+		if got := o.endRun(run, test.err, first); got != test.want {
+			t.Errorf("%s after %q: exit code %d, want %d", test.state, test.first, got, test.want)
 		}
 	}
 }

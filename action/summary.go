@@ -19,8 +19,8 @@ func planSummary(p upgrade.Plan, granted []upgrade.Consent) (string, error) {
 }
 
 // runSummary is how a run went, as Markdown.
-func runSummary(p upgrade.Plan, run *upgrade.Run, now time.Time) (string, error) {
-	return render("run", map[string]any{"Plan": p, "Run": run, "Took": round(now.Sub(run.StartedAt))})
+func runSummary(run *upgrade.Run, now time.Time) (string, error) {
+	return render("run", map[string]any{"Run": run, "Took": round(now.Sub(run.StartedAt))})
 }
 
 func render(name string, data any) (string, error) {

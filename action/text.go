@@ -15,7 +15,8 @@ import (
 func usage(w io.Writer) {
 	fmt.Fprint(w, "upshift upgrades the node pools of a Kubernetes cluster without downtime.\n\n"+
 		"  upshift plan    --cluster C --project P --location L --target-version V\n"+
-		"  upshift upgrade --cluster C --project P --location L --target-version V\n\n"+
+		"  upshift upgrade --cluster C --project P --location L --target-version V\n"+
+		"  upshift status|pause|resume|cancel|rollback|unblock --cluster C --project P --location L\n\n"+
 		"Every input of the Action is a flag, or a variable INPUT_NAME:\n\n")
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, in := range inputs() {
@@ -26,7 +27,7 @@ func usage(w io.Writer) {
 		fmt.Fprintf(t, "  --%s\t%s%s\n", in.name, in.usage, def)
 	}
 	_ = t.Flush() // to a terminal or a pipe: nothing is left to do about it
-	fmt.Fprint(w, "\nExit codes: 0 done, 1 failed, 2 bad input, 3 blocked or not approved, 4 paused (a person is needed), 130 interrupted.\n")
+	fmt.Fprint(w, "\nExit codes: 0 done, 1 failed, 2 bad input, 3 blocked or not approved, 4 paused (a person is needed), 130 interrupted or cancelled.\n")
 }
 
 // writePlan prints the plan in the log.
@@ -156,6 +157,14 @@ func (o *output) event(e upgrade.Event) {
 			return
 		}
 		o.line("%s %s %s: done in %s", at, e.Step.Kind, e.Step.Pool, took)
+	case upgrade.RequestHandled:
+		o.line("%s asked: %s", at, e.Text)
+	case upgrade.TurnedBack:
+		o.line("%s turning back: %s", at, e.Text)
+	case upgrade.APIAway:
+		o.line("%s the Kubernetes API cannot be reached since %s (%s): waiting for it", at, took, e.Text)
+	case upgrade.APIBack:
+		o.line("%s the Kubernetes API is back after %s", at, took)
 	case upgrade.StepProgress:
 		o.line("%s   %s", at, e.Text)
 	case upgrade.NodeCordoned:

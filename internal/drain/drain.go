@@ -21,12 +21,20 @@ type Cluster interface {
 	Changed() <-chan struct{}
 	// Evict asks the eviction API once to let the pod go, on condition that it still has its UID.
 	Evict(ctx context.Context, pod upgrade.Pod) upgrade.Answer
+	// Delete deletes the pod past its budgets, on condition that it still has its UID; at once, or with its own grace period.
+	Delete(ctx context.Context, pod upgrade.Pod, atOnce bool) upgrade.Answer
 }
 
 // Options are the choices about a drain.
 type Options struct {
-	// Timeout is for the whole drain, gate included; reaching it is a Blocked error.
+	// Timeout is for the whole drain, gate included; reaching it is a Blocked error. Time in which the API is away does not count.
 	Timeout time.Duration
+	// Baseline is what the drain found when it first began, nil for now.
+	Baseline *upgrade.Baseline
+	// Moved are the UIDs of pods that are known to have left the node.
+	Moved map[string]bool
+	// Forced are the UIDs of pods that a person lets go past everything that holds them.
+	Forced map[string]bool
 	// LoseBarePods tells that pods that nobody will make again may be evicted.
 	LoseBarePods bool
 	// LoseEmptyDirs tells that pods with emptyDir volumes may be evicted.
@@ -67,6 +75,9 @@ const (
 	remind = time.Minute
 	// evictTimeout bounds one call of the eviction API, which retries conflicts for up to 10 s by itself (20 times 500 ms).
 	evictTimeout = 30 * time.Second
+	// lastCalls is how long calls under way are given when the drain ends. An eviction that is cut off can have taken from its
+	// budget what the pod, which stays, gives back only after two minutes (the disruption controller's DeletionTimeout).
+	lastCalls = 750 * time.Millisecond
 )
 
 type answered struct {
@@ -82,37 +93,58 @@ func Node(ctx context.Context, c Cluster, node string, o Options) (Result, error
 	t := newTracker(node, o, c.State())
 	answers := make(chan answered)
 	inFlight := 0
+	calls, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
 	defer func() {
+		last := time.AfterFunc(lastCalls, giveUp)
+		defer last.Stop()
 		for ; inFlight > 0; inFlight-- {
 			<-answers
 		}
 	}()
 	reporters := newReporters(o.Notify)
-	deadline := time.NewTimer(o.Timeout)
-	defer deadline.Stop()
+	deadline := start.Add(o.Timeout)
+	last, wasAway := start, false
 	for {
 		changed := c.Changed() // before State: a change in between is then seen at once
 		now := time.Now()
-		next := t.next(c.State(), now)
+		state := c.State()
+		if wasAway {
+			deadline = deadline.Add(now.Sub(last))
+		}
+		last, wasAway = now, state.Away
+		next := t.next(state, now)
 		for _, e := range next.events {
 			o.Notify(e)
 		}
 		if next.done {
 			return Result{Moves: t.moves}, nil
 		}
+		if !state.Away && !now.Before(deadline) {
+			return Result{Moves: t.moves}, &Blocked{Node: node, After: now.Sub(start).Round(time.Second), Waiting: next.waiting}
+		}
 		for _, pod := range next.evict {
 			inFlight++
 			go func() {
-				ctx, cancel := context.WithTimeout(ctx, evictTimeout)
+				ctx, cancel := context.WithTimeout(calls, evictTimeout)
 				defer cancel()
+				if o.Forced[pod.UID] {
+					answers <- answered{pod, c.Delete(ctx, pod, pod.Terminating())}
+					return
+				}
 				answers <- answered{pod, c.Evict(ctx, pod)}
 			}()
 		}
-		wake := next.wake
-		for _, r := range reporters {
-			if at := r.waiting(next.waiting, now); wake.IsZero() || at.Before(wake) {
-				wake = at
+		wake := deadline
+		if state.Away {
+			wake = now.Add(remind) // the reasons are out of date, and that the API is away is told by others
+		} else {
+			for _, r := range reporters {
+				wake = earlier(wake, r.waiting(next.waiting, now))
 			}
+		}
+		if !next.wake.IsZero() {
+			wake = earlier(wake, next.wake)
 		}
 		timer := time.NewTimer(wake.Sub(now))
 		select {
@@ -121,15 +153,19 @@ func Node(ctx context.Context, c Cluster, node string, o Options) (Result, error
 			inFlight--
 			t.answered(a.pod, a.answer, time.Now())
 		case <-timer.C:
-		case <-deadline.C:
-			timer.Stop()
-			return Result{Moves: t.moves}, &Blocked{Node: node, After: time.Since(start).Round(time.Second), Waiting: next.waiting}
 		case <-ctx.Done():
 			timer.Stop()
 			return Result{Moves: t.moves}, fmt.Errorf("drain node %s: %w", node, context.Cause(ctx))
 		}
 		timer.Stop()
 	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // AsBlocked returns the Blocked error in err's chain, or nil.
@@ -148,9 +184,9 @@ type reporter struct {
 	settle time.Duration
 	notify func(upgrade.Event)
 
-	// current are the reasons as they were last, since when, and when they were last told.
-	current     string
-	since, told time.Time
+	// current are the reasons as they are, since when; lastTold are those that were told last, and when.
+	current, lastTold string
+	since, told       time.Time
 }
 
 func newReporters(notify func(upgrade.Event)) []*reporter {
@@ -171,19 +207,19 @@ func (r *reporter) waiting(all []upgrade.Waiting, now time.Time) time.Time {
 		}
 	}
 	if key.String() != r.current {
-		r.current, r.since, r.told = key.String(), now, time.Time{}
+		r.current, r.since = key.String(), now
 	}
 	if r.current == "" {
 		return now.Add(remind)
 	}
 	due := r.since.Add(r.settle)
-	if !r.told.IsZero() {
+	if r.current == r.lastTold { // also after a moment in which they were others
 		due = r.told.Add(remind)
 	}
 	if now.Before(due) {
 		return due
 	}
-	r.told = now
+	r.told, r.lastTold = now, r.current
 	r.notify(upgrade.Event{Kind: upgrade.DrainWaits, Waiting: mine})
 	return now.Add(remind)
 }

@@ -96,7 +96,7 @@ func (t *tracker) notAvailable(p upgrade.Pod, w upgrade.Workload, now time.Time)
 		return fmt.Sprintf("has to be Ready for %s (minReadySeconds)", w.MinReady), mature
 	}
 	for _, service := range p.Unserved {
-		if !t.unserved[p.Workload.UID+service] {
+		if !t.unserved[p.Workload.UID+"/"+service] {
 			return "is Ready, and not yet an endpoint of Service " + service, time.Time{}
 		}
 	}

@@ -65,14 +65,29 @@ func (t *tracker) holds(d *decision, v view, p upgrade.Pod, held string, busy ma
 	wait := func(reason string, args ...any) (upgrade.Waiting, bool) {
 		return upgrade.Waiting{Object: p.Ref(), Node: t.node, Reason: fmt.Sprintf(reason, args...)}, true
 	}
+	forced := t.options.Forced[p.UID]
+	a := t.attempts[p.UID]
 	switch {
+	case a != nil && a.inFlight:
+		return upgrade.Waiting{}, false
 	case p.Terminating():
 		late := p.EndsBy.Add(overdue)
 		if v.now.Before(late) {
 			d.wakeAt(late)
 			return passing(wait("is stopping, its grace period ends at %s", clock(p.EndsBy)))
 		}
+		if forced && (a == nil || v.now.After(a.notBefore)) {
+			return upgrade.Waiting{}, false
+		}
 		return wait("should have stopped at %s and has not: a finalizer or its kubelet holds it; it is not deleted by force", clock(p.EndsBy))
+	case a != nil && a.answer.Kind == upgrade.Accepted && v.now.Before(a.notBefore):
+		return passing(wait("is evicted"))
+	case forced:
+		if a != nil && v.now.Before(a.notBefore) {
+			d.wakeAt(a.notBefore)
+			return wait("%s", a.answer.Message)
+		}
+		return upgrade.Waiting{}, false
 	case p.Disposition() == upgrade.Awaited:
 		return wait("%s is running and is left to finish", p.Workload)
 	case p.Disposition() == upgrade.Lost && !t.options.LoseBarePods:
@@ -83,13 +98,6 @@ func (t *tracker) holds(d *decision, v view, p upgrade.Pod, held string, busy ma
 		w, _ := wait("PodDisruptionBudgets %s both select it, and the eviction API refuses such a pod", strings.Join(p.Budgets, " and "))
 		w.Budget = p.Budgets[0]
 		return w, true
-	}
-	a := t.attempts[p.UID]
-	if a != nil && a.inFlight {
-		return upgrade.Waiting{}, false
-	}
-	if a != nil && a.answer.Kind == upgrade.Accepted && v.now.Before(a.notBefore) {
-		return passing(wait("is evicted"))
 	}
 	if held != "" {
 		return wait("is held back, since %s", held)

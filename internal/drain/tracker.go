@@ -51,7 +51,7 @@ type tracker struct {
 	homeless map[string]bool
 	// known are the pods that are not replacements: those that were there when the drain began, or were told of already.
 	known map[string]bool
-	// unserved are Services (by workload UID and name) that did not list a Ready pod of the workload even before.
+	// unserved are Services (as workload UID/namespace/name) that did not list a Ready pod of the workload even before.
 	unserved map[string]bool
 	// seen are the pods that were on the node when last looked at and had to leave it, by UID.
 	seen map[string]upgrade.Pod
@@ -75,20 +75,88 @@ func newTracker(node string, o Options, s upgrade.State) *tracker {
 		before: map[string]int{}, known: map[string]bool{}, unserved: map[string]bool{}, seen: map[string]upgrade.Pod{},
 		leaving: map[string]time.Time{}, lost: map[string][]time.Time{}, replaced: map[string]int{}, attempts: map[string]*attempt{}, held: map[string]upgrade.Waiting{},
 	}
+	first := o.Baseline
+	if first == nil {
+		first = &upgrade.Baseline{}
+	}
 	for _, p := range s.Pods {
 		t.known[p.UID] = true
-		t.homeless[p.UID] = p.Unschedulable != ""
-		if _, listed := s.Workloads[p.Workload.UID]; !listed && !p.Workload.IsZero() {
-			t.foreign[p.Workload.UID] = upgrade.Workload{Ref: p.Workload, Wanted: upgrade.Unknown}
+		if foreign(s, p) {
+			t.foreign[p.Workload.UID] = ofUnknownSize(p.Workload)
 		}
-		if p.Ready && !p.Terminating() {
+		if _, told := first.Ready[p.Workload.UID]; told {
+			continue
+		}
+		t.homeless[p.UID] = p.Unschedulable != ""
+		if counts(p) {
 			t.before[p.Workload.UID]++
 			for _, service := range p.Unserved {
-				t.unserved[p.Workload.UID+service] = true
+				t.unserved[p.Workload.UID+"/"+service] = true
 			}
 		}
 	}
+	maps.Copy(t.before, first.Ready)
+	for _, uid := range first.Homeless {
+		t.homeless[uid] = true
+	}
+	for _, key := range first.Unserved {
+		t.unserved[key] = true
+	}
+	for _, r := range first.Pods {
+		if slices.Contains(first.Foreign, r.Workload.UID) {
+			t.foreign[r.Workload.UID] = ofUnknownSize(r.Workload)
+		}
+		t.seen[r.Pod.UID] = upgrade.Pod{Namespace: r.Pod.Namespace, Name: r.Pod.Name, UID: r.Pod.UID, Node: node, Workload: r.Workload}
+	}
 	return t
+}
+
+// foreign tells that the pod's workload is of a kind that State does not list.
+func foreign(s upgrade.State, p upgrade.Pod) bool {
+	_, listed := s.Workloads[p.Workload.UID]
+	return !listed && !p.Workload.IsZero()
+}
+
+func ofUnknownSize(workload upgrade.Ref) upgrade.Workload {
+	return upgrade.Workload{Ref: workload, Wanted: upgrade.Unknown}
+}
+
+// counts tells that the pod is one of those that its workload has to have again.
+func counts(p upgrade.Pod) bool { return p.Ready && !p.Terminating() }
+
+// Observe returns what a drain of the node that begins now is measured against.
+func Observe(s upgrade.State, node string) upgrade.Baseline {
+	b := upgrade.Baseline{Pods: []upgrade.Resident{}, Ready: map[string]int{}}
+	for _, p := range s.Pods {
+		if p.Node != node || p.Disposition() == upgrade.Stays {
+			continue
+		}
+		b.Pods = append(b.Pods, upgrade.Resident{Pod: p.Ref(), Workload: p.Workload})
+		if !p.Workload.IsZero() {
+			b.Ready[p.Workload.UID] = 0
+		}
+		if foreign(s, p) && !slices.Contains(b.Foreign, p.Workload.UID) {
+			b.Foreign = append(b.Foreign, p.Workload.UID)
+		}
+	}
+	for _, p := range s.Pods {
+		uid := p.Workload.UID
+		if _, here := b.Ready[uid]; !here {
+			continue
+		}
+		if p.Unschedulable != "" {
+			b.Homeless = append(b.Homeless, p.UID)
+		}
+		if counts(p) {
+			b.Ready[uid]++
+			for _, service := range p.Unserved {
+				if key := uid + "/" + service; !slices.Contains(b.Unserved, key) {
+					b.Unserved = append(b.Unserved, key)
+				}
+			}
+		}
+	}
+	return b
 }
 
 // view is the cluster's state at one time, sorted for the drain of one node.
@@ -165,6 +233,9 @@ func (t *tracker) seeDepartures(d *decision, v view) {
 			continue
 		}
 		since := t.leave(p, v.now)
+		if t.options.Moved[p.UID] {
+			continue
+		}
 		t.moves = append(t.moves, upgrade.Move{Pod: p.Ref(), Workload: p.Workload, Node: t.node, At: v.now})
 		d.events = append(d.events, upgrade.Event{
 			Kind: upgrade.PodGone, Pod: p.Ref(), Workload: p.Workload, Took: upgrade.Seconds(v.now.Sub(since)),

@@ -1,14 +1,14 @@
-// Package engine carries out a plan, step by step, and says what happened. Every step looks first, acts on what is missing,
-// then checks: carrying out a step a second time finds its work done.
+// Package engine carries out a run, step by step, and says what happened. Every step looks first, acts on what is missing,
+// then checks: carrying out a step a second time finds its work done. So whatever people ask of a run ends the step that is under
+// way, is obeyed between two steps, and the step is carried out again if the run goes on.
 package engine
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
-	"strings"
+	"sync"
 	"time"
 
 	"github.com/upshift-k8s/upshift/internal/drain"
@@ -39,19 +39,38 @@ type Cluster interface {
 	Occupants(ctx context.Context, pool string) (upgrade.Occupants, error)
 }
 
-// Engine carries out one plan. Its fields are set before Run and not changed after.
+// Lock is the right to change the cluster. Implementations are safe for concurrent use.
+type Lock interface {
+	// Hold returns a context for one change, which ends before the right can be another's. It does not call the API; its error
+	// says why nothing may be changed now.
+	Hold(ctx context.Context) (context.Context, context.CancelFunc, error)
+	// Confirm is Hold after having asked the API whether the right is still ours. It waits while the API is away.
+	Confirm(ctx context.Context) (context.Context, context.CancelFunc, error)
+}
+
+// Record keeps a run where another process finds it.
+type Record interface {
+	// Save stores the run. It waits while the API is away, until ctx ends; any error means that the run must not go on here.
+	Save(ctx context.Context, run *upgrade.Run) error
+}
+
+// Engine carries out one run. Its fields are set before Run and not changed after.
 type Engine struct {
 	Provider Provider
 	Cluster  Cluster
-	Plan     upgrade.Plan
-	// Granted are the consents that were given.
-	Granted []upgrade.Consent
-	// Save stores the run; it is called before and after everything that changes something. An error ends the run.
-	Save func(*upgrade.Run) error
+	Lock     Lock
+	// Record is written before and after everything that changes something.
+	Record Record
+	// First is a request that is obeyed before anything else, nil for none.
+	First *upgrade.Request
+	// Requests are what people ask of the run while it is on, and Outages the times in which the API is away. Both may be nil.
+	Requests <-chan upgrade.Request
+	Outages  <-chan upgrade.Outage
 	// Notify is told every event, one at a time.
 	Notify func(upgrade.Event)
 
-	run *upgrade.Run
+	run       *upgrade.Run
+	notifying sync.Mutex
 }
 
 // Paused is the error of a run that a person has to look at. Nothing that was done is undone.
@@ -63,58 +82,235 @@ type Paused struct {
 
 func (p *Paused) Error() string { return p.Problem }
 
+// Stop is the cause with which the context of Run is cancelled to interrupt it: a signal, or the end of its time.
+type Stop struct{ Reason string }
+
+func (s *Stop) Error() string { return s.Reason }
+
+// unrecorded is the error of a record that could not be written: without it nothing may be changed.
+type unrecorded struct{ err error }
+
+func (u *unrecorded) Error() string { return u.err.Error() }
+func (u *unrecorded) Unwrap() error { return u.err }
+
 const (
-	// cleanupTimeout bounds what is put back after a run has ended.
-	cleanupTimeout = 2 * time.Minute
 	// othersTimeout is for an operation that is not ours, such as GKE's own upgrade of another pool: after that a person should
 	// know.
 	othersTimeout = time.Hour
+	// checkpointTimeout is for the last write of an interrupted run: a cancelled job has 10 s from the first signal to the end, and
+	// the lease is to be released too.
+	checkpointTimeout = 2500 * time.Millisecond
 )
 
-// Run carries out the steps that are not done, and ends with run in a state that says how it went. The error is nil only if
-// the run succeeded: Paused, the context's, or what failed.
+// Run carries out what is not done of the run, and ends with it in a state that says how it went. The error is nil only if the
+// run succeeded: Paused, Stop, upgrade.Halt, the context's, or what failed. A run that was paused, interrupted or left by a crash goes on
+// where it was, also on its way back.
 func (e *Engine) Run(ctx context.Context, run *upgrade.Run) error {
 	e.run = run
-	err := e.steps(ctx)
+	err := e.learnDeletions(ctx)
+	if err == nil {
+		err = e.obeyFirst(ctx)
+	}
+	if errors.As(err, new(*Refused)) {
+		return err
+	}
+	e.takeUp()
+	for {
+		if err == nil {
+			err = e.save(ctx)
+		}
+		var asked *upgrade.Request
+		if err == nil {
+			asked, err = e.advance(ctx)
+		}
+		switch {
+		case asked != nil:
+			if err = e.learnDeletions(ctx); err == nil {
+				_, err = e.obey(*asked)
+			}
+			if err == nil {
+				continue
+			}
+		case err == nil:
+			return e.finish(ctx)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return e.interrupted(ctx)
+		case errors.As(err, new(*unrecorded)):
+			return e.halted(err)
+		}
+		over, trouble := e.troubled(ctx, err)
+		if over {
+			return trouble
+		}
+		err = nil
+	}
+}
+
+// takeUp makes a run that was left one that is on.
+func (e *Engine) takeUp() {
+	e.run.State, e.run.FinishedAt, e.run.Waiting, e.run.Next = upgrade.Running, nil, nil, nil
+	if e.run.Ending == "" {
+		e.run.Problem = ""
+	}
+	for i, s := range e.run.Steps {
+		if s.State == upgrade.StepSkipped && !e.skippedFirst(s.Node) {
+			e.run.Steps[i].State = upgrade.StepPending // a person who goes on has it tried again
+		}
+	}
+}
+
+// advance carries out what is left in the direction of the run, until it is done, fails, or a request comes in.
+func (e *Engine) advance(ctx context.Context) (*upgrade.Request, error) {
+	work, stop := context.WithCancelCause(ctx)
+	var wait sync.WaitGroup
+	defer wait.Wait()
+	defer stop(nil)
+	wait.Go(func() { e.listen(work, stop) })
+	err := e.work(work)
+	var asked *request
+	if err != nil && ctx.Err() == nil && errors.As(context.Cause(work), &asked) {
+		return &asked.Request, nil
+	}
+	return nil, err
+}
+
+// work is the run in one direction.
+func (e *Engine) work(ctx context.Context) error {
+	if e.run.Ending == "" || e.run.Ending == upgrade.RolledBack {
+		if err := e.steps(ctx); err != nil {
+			return err
+		}
+	}
+	return e.release(ctx)
+}
+
+// listen ends the work at the first request, and tells of outages meanwhile.
+func (e *Engine) listen(ctx context.Context, stop context.CancelCauseFunc) {
+	for {
+		select {
+		case r, ok := <-e.Requests:
+			if ok {
+				stop(&request{r})
+			}
+			return
+		case o := <-e.Outages:
+			e.tellOutage(o)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (e *Engine) tellOutage(o upgrade.Outage) {
+	away := upgrade.Seconds(time.Since(o.Since))
+	if o.Over {
+		e.notify(upgrade.Event{Kind: upgrade.APIBack, Took: away})
+		return
+	}
+	e.notify(upgrade.Event{Kind: upgrade.APIAway, Took: away, Text: o.Err.Error()})
+}
+
+// finish ends a run whose direction is done.
+func (e *Engine) finish(ctx context.Context) error {
 	now := time.Now()
+	e.run.State, e.run.FinishedAt, e.run.Waiting = upgrade.Succeeded, &now, nil
+	e.run.Next = e.kept()
+	var outcome error
+	if e.run.Ending != "" {
+		e.run.State, e.run.Next = e.run.Ending, e.leftBehind()
+		outcome = errors.New(e.run.Problem)
+	}
+	if err := e.saveLast(ctx); err != nil {
+		return e.halted(err)
+	}
+	return outcome
+}
+
+// interrupted ends a run whose context has ended: a signal, the end of its time, or a lost lease. Nothing is undone.
+func (e *Engine) interrupted(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	if errors.As(cause, new(*upgrade.Halt)) {
+		return e.halted(cause)
+	}
+	e.run.State, e.run.Problem, e.run.Next = upgrade.Interrupted, cause.Error(), e.carryOn()
+	if err := e.saveLast(ctx); err != nil {
+		e.run.Problem += fmt.Sprintf("; the checkpoint could not be written (%s), so the record is as it was before this step", err)
+	}
+	return cause
+}
+
+// halted ends a run whose record can no longer be written. What the record says stays as it is, and so does everything else.
+func (e *Engine) halted(err error) error {
+	e.run.State, e.run.Problem = upgrade.Interrupted, err.Error()
+	e.run.Next = []string{"see who else works on this cluster: upshift status; then go on with resume, or end the run with cancel or rollback"}
+	return &upgrade.Halt{Problem: err.Error()}
+}
+
+// troubled decides what an error means for the run, and tells whether the run is over for now.
+func (e *Engine) troubled(ctx context.Context, err error) (bool, error) {
 	var paused *Paused
+	byPerson := errors.As(err, new(*askedToPause))
+	pausing := errors.As(err, &paused)
 	switch {
-	case err == nil:
-		err = e.release(ctx)
-		run.State, run.FinishedAt, run.Next = upgrade.Succeeded, &now, e.kept()
-		if err != nil {
-			run.State, run.Problem, run.Next = upgrade.Failed, err.Error(), e.leftBehind()
-		}
-	case ctx.Err() != nil:
-		run.State, run.Problem = upgrade.Interrupted, context.Cause(ctx).Error()
-		run.Next = e.carryOn()
-	case errors.As(err, &paused):
-		run.State, run.Problem, run.Waiting = upgrade.Paused, paused.Problem, paused.Waiting
-		run.Next = slices.Concat(paused.Next, e.carryOn())
+	case byPerson:
+		e.run.State, e.run.Problem, e.run.Next = upgrade.Paused, err.Error(), e.carryOn()
+	case e.run.Ending == "" && e.run.Plan.Options.OnFailure == upgrade.RollbackOnFailure && e.canTurnBack() == "":
+		e.turnBack(err.Error())
+		return false, nil
+	case pausing:
+		e.run.State, e.run.Problem, e.run.Waiting = upgrade.Paused, paused.Problem, paused.Waiting
+		e.run.Next = slices.Concat(paused.Next, e.carryOn())
+	case e.run.Ending == upgrade.RolledBack:
+		err = &Paused{Problem: "the rollback cannot go on: " + err.Error()}
+		e.run.State, e.run.Problem, e.run.Next = upgrade.Paused, err.Error(), e.carryOn()
+	case e.run.Ending == "":
+		e.run.Ending, e.run.Problem = upgrade.Failed, err.Error()
+		return false, nil // and then what is ours is put back
 	default:
-		run.State, run.Problem, run.FinishedAt = upgrade.Failed, err.Error(), &now
-		if undo := e.release(ctx); undo != nil {
-			run.Problem += "; and putting things back: " + undo.Error()
+		// On the way out already: the run ends all the same, and says what is left.
+		now := time.Now()
+		e.run.State, e.run.FinishedAt = e.run.Ending, &now
+		e.run.Problem += "; and putting things back: " + err.Error()
+		e.run.Next = e.leftBehind()
+	}
+	if saveErr := e.saveLast(ctx); saveErr != nil {
+		return true, e.halted(saveErr)
+	}
+	return true, err
+}
+
+// saveLast saves the run as it ends, also when it ends because ctx did: then it has checkpointTimeout.
+func (e *Engine) saveLast(ctx context.Context) error {
+	if ctx.Err() == nil {
+		err := e.save(ctx)
+		if ctx.Err() == nil {
+			return err
 		}
-		run.Next = e.leftBehind()
 	}
-	if saveErr := e.Save(run); saveErr != nil && err == nil {
-		// What was to be done is done; what was not is to tell it.
-		err = fmt.Errorf("save the run: %w", saveErr)
-		run.State, run.Problem = upgrade.Failed, err.Error()
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), checkpointTimeout)
+	defer cancel()
+	return e.save(last)
+}
+
+func (e *Engine) save(ctx context.Context) error {
+	if err := e.Record.Save(ctx, e.run); err != nil {
+		return &unrecorded{err}
 	}
-	return err
+	return nil
 }
 
 func (e *Engine) steps(ctx context.Context) error {
 	// The list can grow while it is walked: nodes that joined a pool are drained too.
 	for i := 0; i < len(e.run.Steps); i++ {
 		step := e.run.Steps[i]
-		if step.State == upgrade.StepDone {
+		switch step.State {
+		case upgrade.StepDone, upgrade.StepSkipped, upgrade.StepDropped:
 			continue
 		}
-		if err := ctx.Err(); err != nil {
-			return err
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 		if err := e.step(ctx, step); err != nil {
 			return err
@@ -125,37 +321,78 @@ func (e *Engine) steps(ctx context.Context) error {
 
 // step carries out one step between two saves.
 func (e *Engine) step(ctx context.Context, step upgrade.Step) error {
-	start := time.Now()
-	e.update(step.ID, func(s *upgrade.Step) { s.State, s.StartedAt = upgrade.StepRunning, &start })
-	if err := e.Save(e.run); err != nil {
-		return fmt.Errorf("save the run before %s: %w", step.ID, err)
-	}
-	e.notify(upgrade.Event{Kind: upgrade.StepStarted, Step: step})
-	pool, ok := e.Plan.Pool(step.Pool)
+	pool, ok := e.poolPlan(step.Pool)
 	if !ok {
 		return fmt.Errorf("step %s: the plan has no pool %s", step.ID, step.Pool)
 	}
+	if err := e.awaitAPI(ctx); err != nil {
+		return err
+	}
+	start := time.Now()
+	e.update(step.ID, func(s *upgrade.Step) {
+		s.State, s.StartedAt = upgrade.StepRunning, &start
+		if s.Kind == upgrade.DrainNode && s.Baseline == nil {
+			first := drain.Observe(e.Cluster.State(), s.Node)
+			s.Baseline = &first
+		}
+	})
+	if err := e.save(ctx); err != nil {
+		return err
+	}
+	step = *e.run.Step(step.ID)
+	e.notify(upgrade.Event{Kind: upgrade.StepStarted, Step: step})
 	err := e.do(ctx, step, pool)
 	end := time.Now()
 	e.update(step.ID, func(s *upgrade.Step) {
 		s.State, s.FinishedAt = upgrade.StepDone, &end
 		var paused *Paused
 		switch {
+		case err == nil:
+			s.Baseline = nil
 		case ctx.Err() != nil, errors.As(err, &paused):
 			s.State, s.FinishedAt = upgrade.StepStopped, nil
-		case err != nil:
+		default:
 			s.State, s.FinishedAt = upgrade.StepFailed, nil
 		}
 	})
 	if err != nil {
 		return err
 	}
+	e.run.Waiting = nil
 	e.run.CountDrained()
 	e.notify(upgrade.Event{Kind: upgrade.StepFinished, Step: step, Took: upgrade.Seconds(end.Sub(start))})
-	if err := e.Save(e.run); err != nil {
-		return fmt.Errorf("save the run after %s: %w", step.ID, err)
+	return e.save(ctx)
+}
+
+// poolPlan returns the plan of a pool by its own name or by that of the pool that takes over from it.
+func (e *Engine) poolPlan(name string) (upgrade.PoolPlan, bool) {
+	for _, p := range e.run.Plan.Pools {
+		if p.Name == name || p.Action == upgrade.Migrate && p.NewName == name {
+			return p, true
+		}
 	}
-	return nil
+	return upgrade.PoolPlan{}, false
+}
+
+// takesOver tells a new pool, which only a rollback drains, from an old one.
+func (e *Engine) takesOver(pool string) bool {
+	_, old := e.run.Plan.Pool(pool)
+	return !old
+}
+
+// awaitAPI waits until the Kubernetes API can be read: what is known while it is away is out of date.
+func (e *Engine) awaitAPI(ctx context.Context) error {
+	for {
+		changed := e.Cluster.Changed()
+		if !e.Cluster.State().Away {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
 
 func (e *Engine) do(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
@@ -167,7 +404,9 @@ func (e *Engine) do(ctx context.Context, step upgrade.Step, pool upgrade.PoolPla
 	case upgrade.WaitNodes:
 		return e.waitNodes(ctx, step, pool)
 	case upgrade.CordonPool:
-		return e.cordonPool(ctx, step, pool)
+		return e.cordonPool(ctx, step)
+	case upgrade.UncordonPool:
+		return e.uncordonPool(ctx, step.Pool)
 	case upgrade.DrainNode:
 		return e.drainNode(ctx, step, pool)
 	case upgrade.Soak:
@@ -188,9 +427,11 @@ func (e *Engine) update(id string, change func(*upgrade.Step)) {
 }
 
 func (e *Engine) notify(event upgrade.Event) {
+	e.notifying.Lock()
+	defer e.notifying.Unlock()
 	event.Time = time.Now()
 	for _, s := range e.run.Steps {
-		if s.Kind != upgrade.DrainNode || event.Step.Kind != upgrade.DrainNode {
+		if s.Kind != upgrade.DrainNode || event.Step.Kind != upgrade.DrainNode || e.takesOver(s.Pool) != e.takesOver(event.Step.Pool) {
 			continue
 		}
 		event.Of++
@@ -223,8 +464,8 @@ func (e *Engine) change(ctx context.Context, step upgrade.Step, attempt func(con
 			return nil
 		}
 		e.update(step.ID, func(s *upgrade.Step) { s.Operation = operation })
-		if err := e.Save(e.run); err != nil {
-			return fmt.Errorf("save operation %s: %w", operation, err)
+		if err := e.save(ctx); err != nil {
+			return err
 		}
 		return e.Provider.Wait(ctx, operation, e.progress(step))
 	}
@@ -243,105 +484,4 @@ func (e *Engine) waitForOthers(ctx context.Context, step upgrade.Step, busy *upg
 		return &Paused{Problem: fmt.Sprintf("operation %s (%s), which is not ours, has kept the cluster busy for %s", busy.Operation, busy.Kind, othersTimeout)}
 	}
 	return nil
-}
-
-// release puts back what a final state does not keep: our cordons and frozen autoscaling. It goes on after an error, and
-// after ctx is cancelled.
-func (e *Engine) release(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTimeout)
-	defer cancel()
-	var errs []error
-	for _, pool := range e.Plan.Pools {
-		if pool.Action != upgrade.Migrate || e.goingAway(pool.Name) {
-			continue
-		}
-		// All of them: a cordon of a moment ago may not be in the caches yet, and Uncordon itself knows whose it is.
-		for _, node := range e.Cluster.State().PoolNodes(pool.Name) {
-			errs = append(errs, e.Cluster.Uncordon(ctx, node.Name))
-		}
-	}
-	pools, err := e.Provider.Pools(ctx)
-	if err != nil {
-		return errors.Join(append(errs, fmt.Errorf("restore autoscaling: %w", err))...)
-	}
-	for _, pool := range pools {
-		settings, frozen := e.run.Frozen[pool.Name]
-		if !frozen || e.goingAway(pool.Name) {
-			continue
-		}
-		err := e.change(ctx, upgrade.NewStep(upgrade.RestoreAutoscaling, pool.Name, ""), func(ctx context.Context) (string, error) {
-			return e.Provider.SetAutoscaling(ctx, pool.Name, settings)
-		})
-		if err != nil {
-			errs = append(errs, fmt.Errorf("restore autoscaling of %s: %w", pool.Name, err))
-			continue
-		}
-		delete(e.run.Frozen, pool.Name)
-	}
-	return errors.Join(errs...)
-}
-
-// goingAway tells that the provider has been told to delete the pool: pods must not be let onto its nodes again.
-func (e *Engine) goingAway(pool string) bool {
-	return slices.ContainsFunc(e.run.Steps, func(s upgrade.Step) bool {
-		return s.Kind == upgrade.DeletePool && s.Pool == pool && (s.Operation != "" || s.State == upgrade.StepDone)
-	})
-}
-
-// carryOn says how to go on after a run that is not final, how to back out, and what the run keeps until then.
-func (e *Engine) carryOn() []string {
-	next := []string{"to go on: upgrade again, which takes over the new pool and the cordons; its plan has a new digest, to be approved anew"}
-	for _, pool := range e.Plan.Pools {
-		if pool.Action == upgrade.Migrate && e.begun(pool.Name, upgrade.CordonPool) && !e.goingAway(pool.Name) {
-			next = append(next, fmt.Sprintf("to back out instead: kubectl uncordon -l %s=%s, which undoes cordons of other people there as well", e.Plan.Cluster.PoolLabel, pool.Name))
-		}
-	}
-	return append(next, e.stillFrozen()...)
-}
-
-// stillFrozen says which autoscaling is off, and how to turn it on by hand.
-func (e *Engine) stillFrozen() []string {
-	var next []string
-	for _, name := range slices.Sorted(maps.Keys(e.run.Frozen)) {
-		on := name
-		if pool, ok := e.Plan.Pool(name); ok && e.goingAway(name) {
-			on = pool.NewName
-		}
-		a := e.run.Frozen[name]
-		next = append(next, fmt.Sprintf("autoscaling of %s (%s) is off until the upgrade is finished; to turn it on by hand: %s", on, a.Summary, strings.ReplaceAll(a.Command, "POOL", on)))
-	}
-	return next
-}
-
-// kept says which old pools a finished run left, since it was told to.
-func (e *Engine) kept() []string {
-	var next []string
-	for _, pool := range e.Plan.Pools {
-		if pool.Action == upgrade.Migrate && e.Plan.Options.Delete == upgrade.DeleteNever {
-			next = append(next, fmt.Sprintf("pool %s is drained, kept and paid for, and pods can be scheduled to it again: delete it when you do not need it any more", pool.Name))
-		}
-	}
-	return next
-}
-
-// leftBehind says what a failed run left: new pools, and autoscaling that could not be restored.
-func (e *Engine) leftBehind() []string {
-	var next []string
-	for _, pool := range e.Plan.Pools {
-		switch {
-		case pool.Action != upgrade.Migrate || !e.begun(pool.Name, upgrade.CreatePool):
-		case e.begun(pool.Name, upgrade.DrainNode):
-			next = append(next, fmt.Sprintf("pods run on the new pool %s: do not delete it; upgrade again to go on", pool.NewName))
-		default:
-			next = append(next, fmt.Sprintf("the new pool %s may exist, and no pod was moved to it: delete it, or upgrade again to go on with it", pool.NewName))
-		}
-	}
-	return append(next, e.stillFrozen()...)
-}
-
-// begun tells whether the run has begun a step of that kind on the pool.
-func (e *Engine) begun(pool string, kind upgrade.StepKind) bool {
-	return slices.ContainsFunc(e.run.Steps, func(s upgrade.Step) bool {
-		return s.Kind == kind && s.Pool == pool && s.State != upgrade.StepPending
-	})
 }

@@ -65,6 +65,9 @@ func (c *cluster) Pools(context.Context) ([]upgrade.Pool, error) {
 func (c *cluster) CreatePool(_ context.Context, clone upgrade.Clone) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if slices.ContainsFunc(c.pools, func(p upgrade.Pool) bool { return p.Name == clone.Name }) {
+		return "", nil // adopted
+	}
 	if err := c.note("create %s like %s at %s, %d a zone", clone.Name, clone.Of, clone.Version, clone.NodesPerZone); err != nil {
 		return "", err
 	}
@@ -85,6 +88,9 @@ func (c *cluster) DeletePool(_ context.Context, name string) (string, error) {
 		c.busy = c.busy[1:]
 		return "", busy
 	}
+	if !slices.ContainsFunc(c.pools, func(p upgrade.Pool) bool { return p.Name == name }) {
+		return "", nil
+	}
 	if err := c.note("delete %s", name); err != nil {
 		return "", err
 	}
@@ -103,6 +109,8 @@ func (c *cluster) Wait(ctx context.Context, operation string, _ func(string)) er
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if operation == "endless" {
+		c.mu.Unlock()
+		defer c.mu.Lock()
 		<-ctx.Done()
 		return ctx.Err()
 	}
@@ -129,6 +137,16 @@ func (c *cluster) Changed() <-chan struct{} {
 	return c.changed
 }
 
+// openNode is where a new pod goes: to the last node that is not cordoned.
+func (c *cluster) openNode() string {
+	for _, n := range slices.Backward(c.state.Nodes) {
+		if !n.Unschedulable {
+			return n.Name
+		}
+	}
+	return ""
+}
+
 func (c *cluster) Evict(_ context.Context, pod upgrade.Pod) upgrade.Answer {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -137,10 +155,18 @@ func (c *cluster) Evict(_ context.Context, pod upgrade.Pod) upgrade.Answer {
 	}
 	for i, p := range c.state.Pods {
 		if p.UID == pod.UID {
-			c.state.Pods[i].Node, c.state.Pods[i].UID, c.state.Pods[i].Name = "new-0", p.UID+"x", p.Name+"x"
+			c.state.Pods[i].Node, c.state.Pods[i].UID, c.state.Pods[i].Name = c.openNode(), p.UID+"x", p.Name+"x"
 		}
 	}
 	return upgrade.Answer{Kind: upgrade.Accepted}
+}
+
+func (c *cluster) Delete(_ context.Context, pod upgrade.Pod, _ bool) upgrade.Answer {
+	c.mu.Lock()
+	delete(c.fails, "evict "+pod.Name)
+	_ = c.note("force %s", pod.Name)
+	c.mu.Unlock()
+	return c.Evict(context.Background(), pod)
 }
 
 func (c *cluster) cordon(node string, by string) {
@@ -177,22 +203,71 @@ func (c *cluster) Occupants(_ context.Context, pool string) (upgrade.Occupants, 
 	return there, nil
 }
 
-// carryOut plans an upgrade of c and runs it, in fake time.
-func carryOut(t *testing.T, ctx context.Context, c *cluster, change func(*Engine)) (*upgrade.Run, error) {
+// free is a lock that nobody else wants.
+type free struct{}
+
+func (free) Hold(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	held, cancel := context.WithCancel(ctx)
+	return held, cancel, nil
+}
+
+func (f free) Confirm(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	return f.Hold(ctx)
+}
+
+// record is where a run is kept, as JSON, as the cluster keeps it.
+type record struct {
+	last []byte
+	// fails is called before each save.
+	fails func(*upgrade.Run) error
+}
+
+func (r *record) Save(_ context.Context, run *upgrade.Run) error {
+	if r.fails != nil {
+		if err := r.fails(run); err != nil {
+			return err
+		}
+	}
+	data, err := run.Encode(1 << 20)
+	r.last = data
+	return err
+}
+
+func (r *record) load(t *testing.T) *upgrade.Run {
+	t.Helper()
+	run, err := upgrade.DecodeRun(r.last)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return run
+}
+
+// planned is a run of an upgrade of c that has not begun.
+func planned(t *testing.T, c *cluster) *upgrade.Run {
 	t.Helper()
 	plan, err := upgrade.BuildPlan(upgrade.Snapshot{
-		Cluster: upgrade.Cluster{Name: "c", ControlPlaneVersion: "1.34.2", Pools: c.pools}, State: c.State(),
+		Cluster: upgrade.Cluster{Name: "c", Project: "p", Location: "l", ControlPlaneVersion: "1.34.2", Pools: c.pools}, State: c.State(),
 	}, upgrade.Options{Target: "control-plane", Delete: upgrade.DeleteEach, Soak: upgrade.Seconds(time.Hour)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	run := upgrade.NewRun("run-1", plan, time.Now())
-	e := &Engine{Provider: c, Cluster: c, Plan: plan, Save: func(*upgrade.Run) error { return nil }, Notify: func(upgrade.Event) {}}
+	return upgrade.NewRun("run-1", plan, time.Now())
+}
+
+// carryOut plans an upgrade of c and runs it, in fake time.
+func carryOut(t *testing.T, ctx context.Context, c *cluster, change func(*Engine)) (*upgrade.Run, error) {
+	t.Helper()
+	run := planned(t, c)
+	return run, goOn(ctx, c, run, change)
+}
+
+// goOn carries out what is left of run.
+func goOn(ctx context.Context, c *cluster, run *upgrade.Run, change func(*Engine)) error {
+	e := &Engine{Provider: c, Cluster: c, Lock: free{}, Record: &record{}, Notify: func(upgrade.Event) {}}
 	if change != nil {
 		change(e)
 	}
-	err = e.Run(ctx, run)
-	return run, err
+	return e.Run(ctx, run)
 }
 
 func TestAMigrationInItsOrder(t *testing.T) {
@@ -367,12 +442,12 @@ func TestARunThatCannotBeSavedStops(t *testing.T) {
 		c := newCluster()
 		saves := 0
 		_, err := carryOut(t, t.Context(), c, func(e *Engine) {
-			e.Save = func(*upgrade.Run) error {
+			e.Record = &record{fails: func(*upgrade.Run) error {
 				if saves++; saves > 1 {
 					return errors.New("disk full")
 				}
 				return nil
-			}
+			}}
 		})
 		if err == nil || !strings.Contains(err.Error(), "disk full") {
 			t.Errorf("error %v", err)
@@ -428,7 +503,6 @@ func TestAPoolThatIsBeingDeletedIsNotUncordoned(t *testing.T) {
 			t.Errorf("run %s, calls %v", run.State, c.calls)
 		}
 		want := []string{
-			"pods run on the new pool old-1-34-2: do not delete it; upgrade again to go on",
 			"autoscaling of old-1-34-2 (1 to 5) is off until the upgrade is finished; to turn it on by hand: turn on old-1-34-2",
 		}
 		if diff := cmp.Diff(want, run.Next); diff != "" {

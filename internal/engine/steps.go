@@ -22,8 +22,8 @@ const (
 func (e *Engine) freezeAutoscaling(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
 	// The settings are in the record before they are off in the cluster.
 	e.run.Frozen[pool.Name] = pool.Autoscaling
-	if err := e.Save(e.run); err != nil {
-		return fmt.Errorf("save the autoscaling of %s: %w", pool.Name, err)
+	if err := e.save(ctx); err != nil {
+		return err
 	}
 	return e.setAutoscaling(ctx, step, pool.Name, upgrade.Autoscaling{})
 }
@@ -33,14 +33,14 @@ func (e *Engine) restoreAutoscaling(ctx context.Context, step upgrade.Step, pool
 	if err := e.setAutoscaling(ctx, step, pool.NewName, pool.Autoscaling); err != nil {
 		return err
 	}
-	if e.Plan.Options.Delete != upgrade.DeleteNever {
+	if e.run.Plan.Options.Delete != upgrade.DeleteNever {
 		delete(e.run.Frozen, pool.Name)
 	}
 	return nil
 }
 
 func (e *Engine) setAutoscaling(ctx context.Context, step upgrade.Step, pool string, a upgrade.Autoscaling) error {
-	err := e.change(ctx, step, func(ctx context.Context) (string, error) { return e.Provider.SetAutoscaling(ctx, pool, a) })
+	err := e.change(ctx, step, func(ctx context.Context) (string, error) { return e.provider().SetAutoscaling(ctx, pool, a) })
 	if err != nil {
 		return fmt.Errorf("set the autoscaling of %s: %w", pool, err)
 	}
@@ -49,7 +49,7 @@ func (e *Engine) setAutoscaling(ctx context.Context, step upgrade.Step, pool str
 
 func (e *Engine) createPool(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
 	err := e.change(ctx, step, func(ctx context.Context) (string, error) {
-		return e.Provider.CreatePool(ctx, upgrade.Clone{
+		return e.provider().CreatePool(ctx, upgrade.Clone{
 			Of: pool.Name, Name: pool.NewName, Version: pool.To, NodesPerZone: e.nodesPerZone(pool), Inherits: pool.Autoscaling, Run: e.run.ID,
 		})
 	})
@@ -98,7 +98,7 @@ func (e *Engine) newPool(ctx context.Context, pool upgrade.PoolPlan) (*upgrade.P
 func (e *Engine) waitNodes(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
 	wanted := e.nodesPerZone(pool) * len(pool.Zones)
 	timeout := nodesTimeout
-	if asked := time.Duration(e.Plan.Options.DrainTimeout); asked > 0 {
+	if asked := time.Duration(e.run.Plan.Options.DrainTimeout); asked > 0 {
 		timeout = min(timeout, asked)
 	}
 	told := -1
@@ -125,7 +125,7 @@ func (e *Engine) waitNodes(ctx context.Context, step upgrade.Step, pool upgrade.
 	return &Paused{
 		Problem: fmt.Sprintf("%d of %d nodes of the new pool %s are Ready after %s; the nodes of %s are untouched", ready, wanted, pool.NewName, timeout, pool.Name),
 		Waiting: waiting,
-		Next:    []string{fmt.Sprintf("find out why: kubectl describe nodes -l %s=%s", e.Plan.Cluster.PoolLabel, pool.NewName)},
+		Next:    []string{fmt.Sprintf("find out why: kubectl describe nodes -l %s=%s", e.run.Plan.Cluster.PoolLabel, pool.NewName)},
 	}
 }
 
@@ -157,17 +157,20 @@ func (e *Engine) until(ctx context.Context, timeout time.Duration, condition fun
 		select {
 		case <-changed:
 		case <-deadline.C:
-			return false, nil
+			if !e.Cluster.State().Away {
+				return false, nil
+			}
+			deadline.Reset(timeout) // nothing was seen meanwhile
 		case <-ctx.Done():
 			return false, context.Cause(ctx)
 		}
 	}
 }
 
-// cordonPool cordons every node of the old pool, so that no pod moves twice.
-func (e *Engine) cordonPool(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
-	for _, n := range e.Cluster.State().PoolNodes(pool.Name) {
-		if err := e.cordon(ctx, step, pool, n); err != nil {
+// cordonPool cordons every node of a pool before the first of them is drained, so that no pod moves twice.
+func (e *Engine) cordonPool(ctx context.Context, step upgrade.Step) error {
+	for _, n := range e.Cluster.State().PoolNodes(step.Pool) {
+		if err := e.cordon(ctx, step, n); err != nil {
 			return err
 		}
 	}
@@ -175,20 +178,20 @@ func (e *Engine) cordonPool(ctx context.Context, step upgrade.Step, pool upgrade
 }
 
 // cordon cordons a node and sees to it that the run has a step that drains it.
-func (e *Engine) cordon(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan, n upgrade.Node) error {
-	drainStep := upgrade.NewStep(upgrade.DrainNode, pool.Name, n.Name)
-	if !slices.ContainsFunc(e.run.Steps, func(s upgrade.Step) bool { return s.ID == drainStep.ID }) {
+func (e *Engine) cordon(ctx context.Context, step upgrade.Step, n upgrade.Node) error {
+	drainStep := upgrade.NewStep(upgrade.DrainNode, step.Pool, n.Name)
+	if e.run.Step(drainStep.ID) == nil {
 		// After the pool's last drain, or, before any, after its cordon.
 		at := 0
 		for i, s := range e.run.Steps {
-			if s.Pool == pool.Name && (s.Kind == upgrade.DrainNode || s.Kind == upgrade.CordonPool) {
+			if s.Pool == step.Pool && (s.Kind == upgrade.DrainNode || s.Kind == upgrade.CordonPool) {
 				at = i + 1
 			}
 		}
 		drainStep.State = upgrade.StepPending
 		e.run.Steps = slices.Insert(e.run.Steps, at, drainStep)
 	}
-	if err := e.Cluster.Cordon(ctx, n.Name, e.run.ID); err != nil {
+	if err := e.fenced().Cordon(ctx, n.Name, e.run.ID); err != nil {
 		return fmt.Errorf("cordon node %s: %w", n.Name, err)
 	}
 	if !n.Unschedulable {
@@ -198,13 +201,15 @@ func (e *Engine) cordon(ctx context.Context, step upgrade.Step, pool upgrade.Poo
 }
 
 func (e *Engine) drainNode(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
-	result, err := drain.Node(ctx, e.Cluster, step.Node, drain.Options{
-		Timeout:      time.Duration(pool.DrainTimeout),
-		LoseBarePods: slices.Contains(e.Granted, upgrade.AllowBarePods), LoseEmptyDirs: slices.Contains(e.Granted, upgrade.AllowEmptyDirLoss),
+	result, err := drain.Node(ctx, e.fenced(), step.Node, drain.Options{
+		Timeout:  time.Duration(pool.DrainTimeout),
+		Baseline: step.Baseline, Moved: e.moved(), Forced: e.forced(),
+		LoseBarePods: slices.Contains(e.run.Granted, upgrade.AllowBarePods), LoseEmptyDirs: slices.Contains(e.run.Granted, upgrade.AllowEmptyDirLoss),
 		Resumed: pool.Adopt,
 		Notify: func(event upgrade.Event) {
 			event.Step = step
 			e.notify(event)
+			e.recordWaiting(ctx, event)
 		},
 	})
 	e.run.Moves = append(e.run.Moves, result.Moves...)
@@ -212,6 +217,15 @@ func (e *Engine) drainNode(ctx context.Context, step upgrade.Step, pool upgrade.
 		return &Paused{Problem: blocked.Error(), Waiting: blocked.Waiting, Next: remedies(blocked.Waiting)}
 	}
 	return err
+}
+
+// recordWaiting puts what a drain waits for into the record, where other processes see it.
+func (e *Engine) recordWaiting(ctx context.Context, event upgrade.Event) {
+	if event.Kind != upgrade.DrainWaits || !slices.ContainsFunc(event.Waiting, func(w upgrade.Waiting) bool { return !w.Passing }) {
+		return
+	}
+	e.run.Waiting = event.Waiting
+	_ = e.save(ctx) // news for others; a record that cannot be written stops the run at its next step
 }
 
 // remedies are the commands with which a person finds out more about what a drain waits for.
@@ -235,47 +249,85 @@ func remedies(waiting []upgrade.Waiting) []string {
 
 func (e *Engine) soak(ctx context.Context) error {
 	select {
-	case <-time.After(time.Duration(e.Plan.Options.Soak)):
+	case <-time.After(time.Duration(e.run.Plan.Options.Soak)):
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
 }
 
-// deletePool deletes an old pool that this run has drained, if nothing is on it that would die with it.
+// deletePool deletes a pool that this run has drained, if nothing is on it that would die with it: an old one, or, in a rollback,
+// the one that was made.
 func (e *Engine) deletePool(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
+	if err := e.mayDelete(ctx, step, pool); err != nil {
+		return err
+	}
 	err := e.change(ctx, step, func(ctx context.Context) (string, error) {
 		// Looked at again at each attempt: what was empty before somebody else's operation may not be after it.
-		if err := e.emptied(ctx, pool); err != nil {
+		if err := e.emptied(ctx, step.Pool); err != nil {
 			return "", err
 		}
-		return e.Provider.DeletePool(ctx, pool.Name)
+		return e.provider().DeletePool(ctx, step.Pool)
 	})
 	if err != nil {
-		return fmt.Errorf("delete pool %s: %w", pool.Name, err)
+		return fmt.Errorf("delete pool %s: %w", step.Pool, err)
 	}
-	e.run.ReplacedPools[pool.Name] = pool.NewName
+	if step.Pool == pool.Name {
+		e.run.ReplacedPools[pool.Name] = pool.NewName
+	}
+	return nil
+}
+
+// mayDelete returns nil if every node of the pool was drained, and, in a rollback, if a run made the pool.
+func (e *Engine) mayDelete(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
+	var skipped []string
+	for _, s := range e.run.Steps {
+		if s.Kind == upgrade.DrainNode && s.Pool == step.Pool && s.State == upgrade.StepSkipped {
+			skipped = append(skipped, s.Node)
+		}
+	}
+	if len(skipped) > 0 {
+		return &Paused{
+			Problem: fmt.Sprintf("pool %s is not deleted, since a person had these nodes skipped: %s", step.Pool, strings.Join(skipped, ", ")),
+			Next:    []string{"to drain them after all: upshift resume"},
+		}
+	}
+	if step.Pool == pool.Name {
+		return nil
+	}
+	there, err := e.newPool(ctx, pool)
+	if err != nil {
+		return fmt.Errorf("look at the new pool %s: %w", pool.NewName, err)
+	}
+	if there != nil && there.MadeBy == "" {
+		return &Paused{Problem: fmt.Sprintf("pool %s is not deleted: it does not say any more that a run of Upshift made it", pool.NewName)}
+	}
 	return nil
 }
 
 // emptied returns nil if an uncached read shows that nothing but what leaves with its node is on the pool. Nodes that joined
 // meanwhile are cordoned, and pods that came meanwhile are drained; volumes get time to be detached, and a read that fails is
 // made again.
-func (e *Engine) emptied(ctx context.Context, pool upgrade.PoolPlan) error {
+func (e *Engine) emptied(ctx context.Context, pool string) error {
 	deadline := time.Now().Add(detachTimeout)
 	for {
-		there, err := e.Cluster.Occupants(ctx, pool.Name)
+		there, err := e.Cluster.Occupants(ctx, pool)
 		left := leftovers(there)
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case err == nil && len(left) == 0 && !slices.ContainsFunc(there.Nodes, open):
 			return nil
+		case err != nil && e.Cluster.State().Away:
+			if err := e.awaitAPI(ctx); err != nil {
+				return err
+			}
+			deadline = time.Now().Add(detachTimeout)
 		case err != nil && time.Now().After(deadline):
-			return &Paused{Problem: fmt.Sprintf("what is left on pool %s cannot be read, so it is not deleted: %s", pool.Name, err)}
+			return &Paused{Problem: fmt.Sprintf("what is left on pool %s cannot be read, so it is not deleted: %s", pool, err)}
 		case time.Now().After(deadline):
 			return &Paused{
-				Problem: fmt.Sprintf("pool %s is drained and not empty, so it is not deleted", pool.Name), Waiting: left, Next: remedies(left),
+				Problem: fmt.Sprintf("pool %s is drained and not empty, so it is not deleted", pool), Waiting: left, Next: remedies(left),
 			}
 		}
 		if err := e.drainLatecomers(ctx, pool, there); err != nil {
@@ -302,14 +354,14 @@ func nextChange() func() bool {
 }
 
 // drainLatecomers drains the nodes that are open or have pods that have to move.
-func (e *Engine) drainLatecomers(ctx context.Context, pool upgrade.PoolPlan, there upgrade.Occupants) error {
+func (e *Engine) drainLatecomers(ctx context.Context, pool string, there upgrade.Occupants) error {
 	for _, n := range there.Nodes {
 		has := slices.ContainsFunc(there.Pods, func(p upgrade.Pod) bool { return p.Node == n.Name && p.Disposition() != upgrade.Stays })
 		if !open(n) && !has {
 			continue
 		}
-		step := upgrade.NewStep(upgrade.DrainNode, pool.Name, n.Name)
-		if err := e.cordon(ctx, step, pool, n); err != nil {
+		step := upgrade.NewStep(upgrade.DrainNode, pool, n.Name)
+		if err := e.cordon(ctx, step, n); err != nil {
 			return err
 		}
 		if err := e.step(ctx, step); err != nil {

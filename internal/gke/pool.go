@@ -41,7 +41,7 @@ func (p *Provider) readPool(np *containerpb.NodePool) (upgrade.Pool, error) {
 	return upgrade.Pool{
 		Name: np.GetName(), Version: np.GetVersion(), Zones: np.GetLocations(), Autoscaling: autoscaling,
 		MadeBy:   np.GetConfig().GetResourceLabels()[runLabel],
-		Inherits: inherits, Config: config, Trouble: trouble(np),
+		Inherits: inherits, Config: config, Trouble: trouble(np), Deleting: np.GetStatus() == containerpb.NodePool_STOPPING,
 	}, nil
 }
 

@@ -9,7 +9,9 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -21,6 +23,12 @@ import (
 
 // patience is for changes that fail for a passing reason: 0.25 s, 0.375 s and so on, about a minute in all.
 var patience = wait.Backoff{Duration: 250 * time.Millisecond, Factor: 1.5, Jitter: 0.1, Steps: 12}
+
+const (
+	// requestTimeout bounds a request about one object, and listTimeout one about many.
+	requestTimeout = 10 * time.Second
+	listTimeout    = 30 * time.Second
+)
 
 // passing tells errors that may be gone at the next attempt: those by which the API says so, and those of a connection.
 func passing(err error) bool {
@@ -48,24 +56,41 @@ func (c *Cluster) Uncordon(ctx context.Context, node string) error {
 }
 
 // patchNode sets spec.unschedulable and the annotation to what decide makes of them; nil removes one. The patch is for the
-// node as it was read: if somebody changed it meanwhile, it is read and decided again.
+// node as it was read: if somebody changed it meanwhile, it is read and decided again. While the API is away it goes on trying
+// until ctx is done.
 func (c *Cluster) patchNode(ctx context.Context, name string, decide func(unschedulable bool, by string) (any, any, bool)) error {
-	var last error
-	err := wait.ExponentialBackoffWithContext(ctx, patience, func(ctx context.Context) (bool, error) {
-		last = c.tryPatchNode(ctx, name, decide)
-		if last != nil && passing(last) {
-			return false, nil
+	left := patience
+	for {
+		err := c.tryPatchNode(ctx, name, decide)
+		var pause time.Duration
+		switch {
+		case err != nil && away(err):
+			pause = retryEvery
+		case err == nil || !passing(err) || left.Steps <= 1:
+			return err
+		default:
+			pause = left.Step()
 		}
-		return true, last
-	})
-	if err != nil && last != nil {
-		return last // says more than that patience ran out
+		select {
+		case <-ctx.Done():
+			return err // says more than that the time is over
+		case <-time.After(pause):
+		}
 	}
-	return err
+}
+
+// within bounds a request: a dead connection would hold it for long.
+func within[T any](ctx context.Context, limit time.Duration, request func(context.Context) (T, error)) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	return request(ctx)
 }
 
 func (c *Cluster) tryPatchNode(ctx context.Context, name string, decide func(unschedulable bool, by string) (any, any, bool)) error {
-	node, err := c.client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+	ctx = context.WithValue(ctx, frank{}, true)
+	node, err := within(ctx, requestTimeout, func(ctx context.Context) (*corev1.Node, error) {
+		return c.client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
+	})
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
@@ -83,7 +108,9 @@ func (c *Cluster) tryPatchNode(ctx context.Context, name string, decide func(uns
 	if err != nil {
 		return err
 	}
-	_, err = c.client.CoreV1().Nodes().Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{})
+	_, err = within(ctx, requestTimeout, func(ctx context.Context) (*corev1.Node, error) {
+		return c.client.CoreV1().Nodes().Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{})
+	})
 	if apierrors.IsNotFound(err) {
 		return nil
 	}
@@ -134,7 +161,9 @@ func classify(err error) upgrade.Answer {
 // Occupants implements the engine's Cluster. Without a resource version a list is a read of the latest state.
 func (c *Cluster) Occupants(ctx context.Context, pool string) (upgrade.Occupants, error) {
 	var there upgrade.Occupants
-	nodes, err := c.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: c.poolLabel + "=" + pool})
+	nodes, err := within(ctx, listTimeout, func(ctx context.Context) (*corev1.NodeList, error) {
+		return c.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: c.poolLabel + "=" + pool})
+	})
 	if err != nil {
 		return there, fmt.Errorf("list the nodes of pool %s: %w", pool, err)
 	}
@@ -144,8 +173,10 @@ func (c *Cluster) Occupants(ctx context.Context, pool string) (upgrade.Occupants
 		name := nodes.Items[i].Name
 		on[name] = true
 		there.Nodes = append(there.Nodes, readNode(&nodes.Items[i], c.poolLabel))
-		pods, err := c.client.CoreV1().Pods("").List(ctx, metav1.ListOptions{
-			FieldSelector: fields.OneTermEqualSelector("spec.nodeName", name).String(),
+		pods, err := within(ctx, listTimeout, func(ctx context.Context) (*corev1.PodList, error) {
+			return c.client.CoreV1().Pods("").List(ctx, metav1.ListOptions{
+				FieldSelector: fields.OneTermEqualSelector("spec.nodeName", name).String(),
+			})
 		})
 		if err != nil {
 			return there, fmt.Errorf("list the pods on node %s: %w", name, err)
@@ -154,7 +185,9 @@ func (c *Cluster) Occupants(ctx context.Context, pool string) (upgrade.Occupants
 			there.Pods = append(there.Pods, r.pod(&pods.Items[j]))
 		}
 	}
-	attachments, err := c.client.StorageV1().VolumeAttachments().List(ctx, metav1.ListOptions{})
+	attachments, err := within(ctx, listTimeout, func(ctx context.Context) (*storagev1.VolumeAttachmentList, error) {
+		return c.client.StorageV1().VolumeAttachments().List(ctx, metav1.ListOptions{})
+	})
 	if err != nil {
 		return there, fmt.Errorf("list the volume attachments: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"sync"
 	"time"
 
@@ -36,6 +37,8 @@ type Cluster struct {
 
 	mu      sync.Mutex
 	changed chan struct{}
+	// outage is what the lists and watches wait out; it has a lock of its own.
+	outage outage
 	// trouble is the latest error of a list or watch, and hopeless that waiting will not cure it.
 	trouble  error
 	troubled time.Time
@@ -44,26 +47,34 @@ type Cluster struct {
 
 // Watch connects to a cluster and returns once its caches are full. They follow the cluster until ctx is done.
 func Watch(ctx context.Context, config *rest.Config, poolLabel string) (*Cluster, error) {
-	client, err := kubernetes.NewForConfig(config)
+	client, err := kubernetes.NewForConfig(reaching(config, func(base http.RoundTripper) http.RoundTripper { return marking{base} }))
 	if err != nil {
 		return nil, fmt.Errorf("connect to the Kubernetes API at %s: %w", config.Host, err)
 	}
-	c, err := watch(ctx, client, poolLabel)
+	c := newCluster(client, poolLabel)
+	c.host = config.Host
+	watching, err := kubernetes.NewForConfig(reaching(config, func(base http.RoundTripper) http.RoundTripper { return patient{base, &c.outage} }))
 	if err != nil {
+		return nil, fmt.Errorf("connect to the Kubernetes API at %s: %w", config.Host, err)
+	}
+	if err := c.follow(ctx, watching); err != nil {
 		return nil, err
 	}
-	c.host = config.Host
 	return c, nil
+}
+
+func newCluster(client kubernetes.Interface, poolLabel string) *Cluster {
+	c := &Cluster{client: client, poolLabel: poolLabel, changed: make(chan struct{})}
+	c.outage.changed = c.outageChanged
+	return c
 }
 
 // Host is the address of the API server.
 func (c *Cluster) Host() string { return c.host }
 
-func watch(ctx context.Context, client kubernetes.Interface, poolLabel string) (*Cluster, error) {
-	c := &Cluster{
-		client: client, poolLabel: poolLabel, changed: make(chan struct{}),
-		factory: informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(stripManagedFields)),
-	}
+// follow fills the caches through a client of their own, and keeps them up to date until ctx is done.
+func (c *Cluster) follow(ctx context.Context, client kubernetes.Interface) (err error) {
+	c.factory = informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(stripManagedFields))
 	c.listers = newListers(c.factory)
 	handler := cache.ResourceEventHandlerFuncs{
 		AddFunc: func(any) { c.bump() }, UpdateFunc: func(any, any) { c.bump() }, DeleteFunc: func(any) { c.bump() },
@@ -72,14 +83,20 @@ func watch(ctx context.Context, client kubernetes.Interface, poolLabel string) (
 	for _, informer := range c.listers.informers {
 		registration, err := informer.AddEventHandler(handler)
 		if err != nil {
-			return nil, fmt.Errorf("watch the cluster: %w", err)
+			return fmt.Errorf("watch the cluster: %w", err)
 		}
 		if err := informer.SetWatchErrorHandler(c.watchFailed); err != nil {
-			return nil, fmt.Errorf("watch the cluster: %w", err)
+			return fmt.Errorf("watch the cluster: %w", err)
 		}
 		synced = append(synced, registration.HasSynced)
 	}
-	c.factory.StartWithContext(ctx)
+	following, stop := context.WithCancel(ctx)
+	defer func() {
+		if err != nil {
+			stop() // else the caches would wait for the API for ever
+		}
+	}()
+	c.factory.StartWithContext(following)
 	syncing, cancel := context.WithTimeout(ctx, syncTimeout)
 	defer cancel()
 	go func() {
@@ -97,15 +114,18 @@ func watch(ctx context.Context, client kubernetes.Interface, poolLabel string) (
 	}()
 	if !cache.WaitForCacheSync(syncing.Done(), synced...) {
 		hopeless, trouble := c.watchTrouble()
+		if reason := c.outage.reason(); reason != nil && !hopeless {
+			trouble = reason
+		}
 		switch {
 		case ctx.Err() != nil:
-			return nil, fmt.Errorf("read the cluster: %w", context.Cause(ctx))
+			return fmt.Errorf("read the cluster: %w", context.Cause(ctx))
 		case hopeless:
-			return nil, fmt.Errorf("read the cluster: %w", trouble)
+			return fmt.Errorf("read the cluster: %w", trouble)
 		}
-		return nil, fmt.Errorf("read the cluster: its Kubernetes API gave no complete answer in %s: %w", syncTimeout, errors.Join(context.Cause(syncing), trouble))
+		return fmt.Errorf("read the cluster: its Kubernetes API gave no complete answer in %s: %w", syncTimeout, errors.Join(context.Cause(syncing), trouble))
 	}
-	return c, nil
+	return nil
 }
 
 // watchFailed notes an error of a list or watch. The reflector tries again by itself.
@@ -115,8 +135,8 @@ func (c *Cluster) watchFailed(_ *cache.Reflector, err error) {
 	}
 	c.mu.Lock()
 	c.trouble, c.troubled = err, time.Now()
-	// Credentials and permissions.
-	c.hopeless = c.hopeless || apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err)
+	// Credentials, permissions and certificates.
+	c.hopeless = c.hopeless || apierrors.IsUnauthorized(err) || apierrors.IsForbidden(err) || untrusted(err)
 	c.mu.Unlock()
 	c.bump()
 }
@@ -127,14 +147,28 @@ func (c *Cluster) watchTrouble() (hopeless bool, err error) {
 	return c.hopeless, c.trouble
 }
 
-// staleness is why the caches may be behind, empty if all is well.
-func (c *Cluster) staleness() string {
+// outageChanged is called when the API goes away or is back. What a connection said meanwhile is no trouble any more then.
+func (c *Cluster) outageChanged(away bool) {
+	c.mu.Lock()
+	var status apierrors.APIStatus
+	if !away && !errors.As(c.trouble, &status) {
+		c.trouble = nil
+	}
+	c.mu.Unlock()
+	c.bump()
+}
+
+// staleness is why the caches may be behind, empty if all is well, and whether that is because the API is away.
+func (c *Cluster) staleness() (trouble string, away bool) {
+	if reason := c.outage.reason(); reason != nil {
+		return reason.Error(), true
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.trouble == nil || time.Since(c.troubled) > troubleLasts {
-		return ""
+		return "", false
 	}
-	return c.trouble.Error()
+	return c.trouble.Error(), false
 }
 
 func (c *Cluster) bump() {
@@ -153,8 +187,9 @@ func (c *Cluster) Changed() <-chan struct{} {
 
 // State implements the engine's Cluster.
 func (c *Cluster) State() upgrade.State {
+	trouble, away := c.staleness() // first: what is read once the API is back is no older than that
 	s := c.listers.state(c.poolLabel, time.Now())
-	s.Trouble = c.staleness()
+	s.Trouble, s.Away = trouble, away
 	return s
 }
 

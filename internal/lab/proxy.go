@@ -21,7 +21,8 @@ import (
 	"k8s.io/apimachinery/pkg/version"
 )
 
-// Proxy stands in front of the API server, with TLS and HTTP/2, and passes everything through but GET /version.
+// Proxy stands in front of the API server, with TLS and HTTP/2, and passes everything through but GET /version and, for as long
+// as they are held, the requests that [Proxy.Hold] asks for.
 // Its methods may be called by several goroutines at once.
 type Proxy struct {
 	port     *port
@@ -33,6 +34,7 @@ type Proxy struct {
 	version string
 	server  *http.Server // nil while cut
 	counts  map[Request]int
+	holds   []*hold // whose request has not come yet
 }
 
 // RequestCount says how often a request was made.
@@ -119,7 +121,7 @@ func (p *Proxy) close() {
 	p.port.release()
 }
 
-// Requests are all requests so far, sorted by user, resource and verb.
+// Requests are all requests so far, held ones included, sorted by user, resource and verb.
 func (p *Proxy) Requests() []RequestCount {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -135,11 +137,17 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	user, _ := p.users.byToken(token)
 
+	request := parseRequest(user, r)
+
 	p.mu.Lock()
-	p.counts[parseRequest(user, r)]++
+	p.counts[request]++
 	claimed := p.version
+	hold := p.takeHold(request)
 	p.mu.Unlock()
 
+	if hold != nil && !hold.wait(r) {
+		panic(http.ErrAbortHandler) // nobody is left to answer
+	}
 	if claimed != "" && r.Method == http.MethodGet && r.URL.Path == "/version" {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(versionInfo(claimed)) // a client that went away needs no answer

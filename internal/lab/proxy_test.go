@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
@@ -32,6 +33,7 @@ func TestProxy(t *testing.T) {
 		{"requests are counted by user", countsRequests},
 		{"a kubeconfig works", kubeconfigWorks},
 		{"a stranger is refused", refusesStranger},
+		{"a held request has not happened until it is released", holds},
 		{"a cut ends watches and refuses connections until restored", cuts},
 	} {
 		t.Run(step.name, func(t *testing.T) { step.test(t, l, upshift) })
@@ -112,6 +114,26 @@ func refusesStranger(t *testing.T, l *lab.Lab, _ kubernetes.Interface) {
 	}
 	if _, err := c.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{}); !apierrors.IsUnauthorized(err) {
 		t.Errorf("got %v, want 401", err)
+	}
+}
+
+func holds(t *testing.T, l *lab.Lab, c kubernetes.Interface) {
+	held, release := l.Proxy().Hold(lab.Request{User: lab.Upshift, Verb: "create", Resource: "nodes"})
+	answer := make(chan error, 1)
+	go func() {
+		_, err := c.CoreV1().Nodes().Create(t.Context(), &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "held"}}, metav1.CreateOptions{})
+		answer <- err
+	}()
+	<-held
+	if _, err := client(t, l).CoreV1().Nodes().Get(t.Context(), "held", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("held: got %v, want 404", err)
+	}
+	release()
+	if err := <-answer; err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client(t, l).CoreV1().Nodes().Get(t.Context(), "held", metav1.GetOptions{}); err != nil {
+		t.Errorf("released: %v", err)
 	}
 }
 

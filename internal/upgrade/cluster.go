@@ -35,6 +35,8 @@ type Pool struct {
 	MadeBy string
 	// Trouble is the provider's own word on a pool that is in an error state, empty if all is well.
 	Trouble string
+	// Deleting tells that the provider is deleting the pool.
+	Deleting bool
 	// Inherits is, on a pool that Upshift made, the autoscaling that the pool it takes over from had.
 	Inherits Autoscaling
 	// Config is the provider's configuration of the pool as canonical JSON, without status, size, etag and autoscaling: what
@@ -48,7 +50,7 @@ type Autoscaling struct {
 	Enabled bool `json:"enabled"`
 	// Summary is for people: "1 to 5 nodes a zone". Command turns it on again by hand, on the pool whose name is put for POOL.
 	Summary string `json:"summary,omitempty"`
-	Command string `json:"-"`
+	Command string `json:"command,omitempty"`
 	// Settings are the provider's, as JSON.
 	Settings json.RawMessage `json:"settings,omitempty"`
 }

@@ -15,6 +15,13 @@ const (
 	PodGone      EventKind = "pod-gone"
 	PodReplaced  EventKind = "pod-replaced"
 	DrainWaits   EventKind = "drain-waits"
+	// RequestHandled: a person asked something of the run; Text says what, and what came of it.
+	RequestHandled EventKind = "request-handled"
+	// TurnedBack: the run gives up its plan; Text says why and what for.
+	TurnedBack EventKind = "turned-back"
+	// APIAway and APIBack: the Kubernetes API cannot be reached, and can be again.
+	APIAway EventKind = "api-away"
+	APIBack EventKind = "api-back"
 )
 
 // Event is one thing that happened in a run.

@@ -25,7 +25,18 @@ type Options struct {
 	Soak Seconds `json:"soak"`
 	// Delete says when old pools are deleted.
 	Delete DeletePolicy `json:"deleteOldPools"`
+	// OnFailure says what a run does about trouble.
+	OnFailure FailurePolicy `json:"onFailure"`
 }
+
+// FailurePolicy says what a run does about trouble.
+type FailurePolicy string
+
+// The policies for trouble.
+const (
+	PauseOnFailure    FailurePolicy = "pause"
+	RollbackOnFailure FailurePolicy = "rollback"
+)
 
 // DeletePolicy says when old pools are deleted.
 type DeletePolicy string

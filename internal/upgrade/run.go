@@ -3,6 +3,7 @@ package upgrade
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"slices"
 	"time"
 )
 
@@ -19,6 +20,8 @@ const (
 	Soak               StepKind = "soak"
 	DeletePool         StepKind = "delete-pool"
 	RestoreAutoscaling StepKind = "restore-autoscaling"
+	// UncordonPool is of a rollback: pods may go to the old pool again.
+	UncordonPool StepKind = "uncordon-pool"
 )
 
 // StepState is how far a step is.
@@ -32,13 +35,17 @@ const (
 	StepFailed  StepState = "failed"
 	// StepStopped: a pause or an interruption ended it; it is carried out again when the run goes on.
 	StepStopped StepState = "stopped"
+	// StepSkipped: a person had the node left out for now.
+	StepSkipped StepState = "skipped"
+	// StepDropped: a rollback made it needless.
+	StepDropped StepState = "dropped"
 )
 
 // Step is the unit of work of a run.
 type Step struct {
 	ID   string   `json:"id"`
 	Kind StepKind `json:"kind"`
-	// Pool is the old pool that the step is about.
+	// Pool is the pool that the step changes. To make a new pool is a step of the old one.
 	Pool string `json:"pool"`
 	Node string `json:"node,omitempty"`
 
@@ -47,6 +54,29 @@ type Step struct {
 	FinishedAt *time.Time `json:"finishedAt,omitempty"`
 	// Operation is the provider's operation that the step waits for.
 	Operation string `json:"operation,omitempty"`
+	// Baseline is what a drain that is not done found when it first began.
+	Baseline *Baseline `json:"baseline,omitempty"`
+}
+
+// Baseline is what a drain is measured against. A drain that goes on after a pause or a crash keeps the first one: by then, what it
+// took away would be missing from a new one.
+type Baseline struct {
+	// Pods are those that had to leave the node.
+	Pods []Resident `json:"pods"`
+	// Ready is how many pods of each workload with a pod on the node were Ready, by the workload's UID.
+	Ready map[string]int `json:"ready"`
+	// Homeless are the UIDs of pods of those workloads that found no node, and Unserved the Services (as "workload UID/namespace/name")
+	// that did not list a Ready pod of theirs, already then.
+	Homeless []string `json:"homeless,omitempty"`
+	Unserved []string `json:"unserved,omitempty"`
+	// Foreign are the UIDs of those workloads whose kinds State does not list by themselves.
+	Foreign []string `json:"foreign,omitempty"`
+}
+
+// Resident is a pod on a node, with the workload that makes it again.
+type Resident struct {
+	Pod      Ref `json:"pod"`
+	Workload Ref `json:"workload"`
 }
 
 // NewStep makes a step whose ID says what it does.
@@ -66,36 +96,83 @@ const (
 	Running     RunState = "running"
 	Interrupted RunState = "interrupted"
 	Paused      RunState = "paused"
+	Cancelled   RunState = "cancelled"
+	RolledBack  RunState = "rolled-back"
 	Succeeded   RunState = "succeeded"
 	Failed      RunState = "failed"
 )
 
-// Run is one execution of a plan.
+// Final tells that nothing is carried out in that state any more.
+func (s RunState) Final() bool {
+	return s == Cancelled || s == RolledBack || s == Succeeded || s == Failed
+}
+
+// Run is one execution of a plan, and all that another process needs to go on with it.
 type Run struct {
 	APIVersion string `json:"apiVersion"`
 	Kind       string `json:"kind"`
 	ID         string `json:"id"`
 	Digest     string `json:"digest"`
 	// Cluster is the cluster's name.
-	Cluster    string     `json:"cluster"`
-	State      RunState   `json:"state"`
+	Cluster string   `json:"cluster"`
+	State   RunState `json:"state"`
+	// Ending is the final state that the run is on its way to once it has turned from its plan: cancelled, rolled-back or failed.
+	Ending     RunState   `json:"ending,omitempty"`
 	StartedAt  time.Time  `json:"startedAt"`
 	FinishedAt *time.Time `json:"finishedAt,omitempty"`
-	Steps      []Step     `json:"steps"`
-	// Moves are the pods that left a node, in order.
-	Moves []Move `json:"moves"`
+	// Holders are those who carried it out, the last 20, each with a higher epoch than the one before; the last wrote this record.
+	Holders []Holder `json:"holders"`
+	// Problem says why the run is not succeeded.
+	Problem string `json:"problem,omitempty"`
+	// Waiting is what the run waits for, or waited for when it stopped.
+	Waiting []Waiting `json:"waiting,omitempty"`
+	// Next says what a person has to do.
+	Next []string `json:"next,omitempty"`
 	// NodesDrained counts the drains that ended with an empty node and a passed gate.
 	NodesDrained int `json:"nodesDrained"`
 	// ReplacedPools maps an old pool to the one that took over.
 	ReplacedPools map[string]string `json:"replacedPools"`
 	// Frozen are the autoscaling settings that were turned off and are not restored yet, by pool.
 	Frozen map[string]Autoscaling `json:"frozen,omitempty"`
-	// Problem says why the run is not succeeded.
-	Problem string `json:"problem,omitempty"`
-	// Waiting is what the run waited for when it stopped.
-	Waiting []Waiting `json:"waiting,omitempty"`
-	// Next says what a person has to do.
-	Next []string `json:"next,omitempty"`
+	Steps  []Step                 `json:"steps"`
+	// Moves are the pods that left a node, in order, but for those that only Unlisted counts.
+	Moves []Move `json:"moves"`
+	// Unlisted counts the moves that the record has no room for.
+	Unlisted int `json:"unlistedMoves,omitempty"`
+
+	// Acknowledged is the sequence of the last request that was looked at, and Handled the last 20 with what came of them.
+	Acknowledged int64     `json:"acknowledged"`
+	Handled      []Handled `json:"handled,omitempty"`
+	// Forced are the pods that a person let go past their budgets.
+	Forced []Forced `json:"forced,omitempty"`
+
+	// Granted are the consents that were given, and Approvals by whom the plan was approved.
+	Granted   []Consent  `json:"granted"`
+	Approvals []Approval `json:"approvals,omitempty"`
+	Plan      Plan       `json:"plan"`
+}
+
+// Holder is a process that carries out a run, or did.
+type Holder struct {
+	// Who is a person's or a service's name, Where the machine or the job, and Link where to watch it, if there is such a place.
+	Who   string `json:"who"`
+	Where string `json:"where"`
+	Link  string `json:"link,omitempty"`
+	// Epoch rises with every holder of the cluster's lease.
+	Epoch int64     `json:"epoch"`
+	Since time.Time `json:"since"`
+}
+
+// String is how people are told of a holder: "alice (GitHub Actions, o/r run 1) since 2026-01-02T03:04:05Z, https://…".
+func (h Holder) String() string {
+	text := h.Who + " (" + h.Where + ")"
+	if !h.Since.IsZero() {
+		text += " since " + h.Since.UTC().Format(time.RFC3339)
+	}
+	if h.Link != "" {
+		text += ", " + h.Link
+	}
+	return text
 }
 
 // Move is a pod that left a node.
@@ -124,13 +201,55 @@ func (w Waiting) String() string { return w.Object.String() + ": " + w.Reason }
 func NewRun(id string, p Plan, now time.Time) *Run {
 	r := &Run{
 		APIVersion: APIVersion, Kind: "Run", ID: id, Digest: p.Digest, Cluster: p.Cluster.Name, State: Running, StartedAt: now,
-		Moves: []Move{}, ReplacedPools: map[string]string{}, Frozen: map[string]Autoscaling{},
+		Holders: []Holder{}, Moves: []Move{}, ReplacedPools: map[string]string{}, Frozen: map[string]Autoscaling{}, Granted: []Consent{},
+		Plan: p,
 	}
 	for _, s := range p.Steps {
 		s.State = StepPending
 		r.Steps = append(r.Steps, s)
 	}
 	return r
+}
+
+// TakenBy notes a new holder. The earlier ones are kept, up to 20.
+func (r *Run) TakenBy(h Holder) {
+	r.Holders = append(r.Holders, h)
+	r.Holders = r.Holders[max(0, len(r.Holders)-keptEntries):]
+}
+
+// keptEntries bounds the lists of holders and requests in a run.
+const keptEntries = 20
+
+// Holder is who carries the run out, or did last.
+func (r *Run) Holder() Holder {
+	if len(r.Holders) == 0 {
+		return Holder{}
+	}
+	return r.Holders[len(r.Holders)-1]
+}
+
+// Step returns the step of that ID, or nil.
+func (r *Run) Step(id string) *Step {
+	for i := range r.Steps {
+		if r.Steps[i].ID == id {
+			return &r.Steps[i]
+		}
+	}
+	return nil
+}
+
+// Begun tells whether the run has begun a step of that kind on the pool.
+func (r *Run) Begun(pool string, kind StepKind) bool {
+	return slices.ContainsFunc(r.Steps, func(s Step) bool {
+		return s.Kind == kind && s.Pool == pool && s.StartedAt != nil
+	})
+}
+
+// GoingAway tells that the provider has been told to delete the pool: pods must not be let onto its nodes again.
+func (r *Run) GoingAway(pool string) bool {
+	return slices.ContainsFunc(r.Steps, func(s Step) bool {
+		return s.Kind == DeletePool && s.Pool == pool && (s.Operation != "" || s.State == StepDone)
+	})
 }
 
 // CountDrained sets NodesDrained from the steps.
@@ -155,15 +274,7 @@ func (r *Run) PodsLost() []string {
 }
 
 // PodsMoved counts the pods that left a node and that something makes again.
-func (r *Run) PodsMoved() int {
-	n := 0
-	for _, m := range r.Moves {
-		if !m.Workload.IsZero() {
-			n++
-		}
-	}
-	return n
-}
+func (r *Run) PodsMoved() int { return r.Unlisted + len(r.Moves) - len(r.PodsLost()) }
 
 // NewRunID makes a run's ID from its start and chance: sortable by time, and fit for a label's value.
 func NewRunID(now time.Time) string {

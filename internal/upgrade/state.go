@@ -140,6 +140,8 @@ type State struct {
 	Budgets map[string]Budget
 	// Trouble is why this state may be out of date (the API cannot be read), empty if all is well.
 	Trouble string
+	// Away tells that the trouble is an API that cannot be reached at all: nothing can be known or changed until it is back.
+	Away bool
 }
 
 // PoolNodes returns the pool's nodes in the order of State.Nodes.

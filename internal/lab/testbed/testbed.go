@@ -30,6 +30,8 @@ const (
 	Pool                = "default-pool"
 	ControlPlaneVersion = "1.34.2-gke.100"
 	NodeVersion         = "1.33.5-gke.1162000"
+	// Namespace is where Upshift records its runs.
+	Namespace = "upshift"
 )
 
 // Options of a testbed; the zero value is a good one.
@@ -38,6 +40,8 @@ type Options struct {
 	NodeStartUp string
 	// Autoscaling of the pool; nil: none.
 	Autoscaling *containerpb.NodePoolAutoscaling
+	// NoNamespace leaves out the namespace in which runs are recorded.
+	NoNamespace bool
 	// Progress is told when the control plane has to be built first.
 	Progress io.Writer
 	// LogDir keeps the logs of the control plane's components; empty: they go with it.
@@ -79,6 +83,11 @@ func Start(ctx context.Context, o Options) (_ *Testbed, err error) {
 	}
 	if err := b.credentials.WriteKey(b.keyFile()); err != nil {
 		return nil, err
+	}
+	if !o.NoNamespace {
+		if _, err := b.Kubectl(ctx, "", "create", "namespace", Namespace); err != nil {
+			return nil, err
+		}
 	}
 	return b, b.startGKE(ctx, o)
 }

@@ -1,0 +1,194 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+// release puts back what a final state does not keep: our cordons and frozen autoscaling. It goes on after an error.
+func (e *Engine) release(ctx context.Context) error {
+	var errs []error
+	for _, pool := range e.run.Plan.Pools {
+		if pool.Action != upgrade.Migrate {
+			continue
+		}
+		if !e.run.GoingAway(pool.Name) {
+			errs = append(errs, e.uncordonPool(ctx, pool.Name))
+		}
+		if e.run.Begun(pool.NewName, upgrade.CordonPool) && !e.run.GoingAway(pool.NewName) {
+			errs = append(errs, e.uncordonPool(ctx, pool.NewName))
+		}
+	}
+	for _, pool := range e.run.Plan.Pools {
+		if settings, frozen := e.run.Frozen[pool.Name]; frozen {
+			errs = append(errs, e.thaw(ctx, pool, settings))
+		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return errors.Join(errs...)
+}
+
+// uncordonPool undoes our cordons on a pool.
+func (e *Engine) uncordonPool(ctx context.Context, pool string) error {
+	var errs []error
+	// All of its nodes: a cordon of a moment ago may not be in the caches yet, and Uncordon itself knows whose it is.
+	for _, node := range e.Cluster.State().PoolNodes(pool) {
+		if err := e.fenced().Uncordon(ctx, node.Name); err != nil {
+			errs = append(errs, fmt.Errorf("uncordon node %s: %w", node.Name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// thaw gives frozen autoscaling back: to the pool that had it, or to the one that took over from it.
+func (e *Engine) thaw(ctx context.Context, pool upgrade.PoolPlan, settings upgrade.Autoscaling) error {
+	pools, err := e.Provider.Pools(ctx)
+	if err != nil {
+		return fmt.Errorf("restore autoscaling: %w", err)
+	}
+	name := pool.Name
+	if e.run.GoingAway(name) {
+		name = pool.NewName
+	}
+	if !slices.ContainsFunc(pools, func(p upgrade.Pool) bool { return p.Name == name }) {
+		return fmt.Errorf("restore autoscaling: pool %s is not there", name)
+	}
+	err = e.change(ctx, upgrade.NewStep(upgrade.RestoreAutoscaling, name, ""), func(ctx context.Context) (string, error) {
+		return e.provider().SetAutoscaling(ctx, name, settings)
+	})
+	if err != nil {
+		return fmt.Errorf("restore autoscaling of %s: %w", name, err)
+	}
+	delete(e.run.Frozen, pool.Name)
+	return nil
+}
+
+// learnDeletions finds out about pools whose deletion was begun and whose operation is not known: the answer was lost, or the
+// process that asked is gone. From then on such a pool counts as going away.
+func (e *Engine) learnDeletions(ctx context.Context) error {
+	for i, s := range e.run.Steps {
+		if s.Kind != upgrade.DeletePool || s.StartedAt == nil || e.run.GoingAway(s.Pool) {
+			continue
+		}
+		pools, err := e.Provider.Pools(ctx)
+		if err != nil {
+			return &Paused{Problem: fmt.Sprintf("cannot tell whether pool %s is being deleted: %s", s.Pool, err)}
+		}
+		there := slices.IndexFunc(pools, func(p upgrade.Pool) bool { return p.Name == s.Pool })
+		if there < 0 || pools[there].Deleting {
+			e.run.Steps[i].Operation = "not known"
+		}
+	}
+	return nil
+}
+
+// canTurnBack says why a rollback would undo nothing, empty if it would.
+func (e *Engine) canTurnBack() string {
+	finished := ""
+	for _, pool := range e.run.Plan.Pools {
+		switch {
+		case pool.Action != upgrade.Migrate:
+		case e.run.GoingAway(pool.Name):
+			finished = pool.Name
+		default:
+			return ""
+		}
+	}
+	return fmt.Sprintf("pool %s is deleted, or being deleted: there is nothing to go back to", finished)
+}
+
+// turnBack makes the run undo every pool whose old one is still there, the last first.
+func (e *Engine) turnBack(why string) {
+	e.run.Ending, e.run.Problem, e.run.Waiting = upgrade.RolledBack, why, nil
+	for i, s := range e.run.Steps {
+		if s.State != upgrade.StepDone {
+			e.run.Steps[i].State, e.run.Steps[i].Baseline = upgrade.StepDropped, nil
+		}
+	}
+	for _, pool := range slices.Backward(e.run.Plan.Pools) {
+		if pool.Action != upgrade.Migrate || e.run.GoingAway(pool.Name) || !e.touched(pool.Name) {
+			continue
+		}
+		steps := []upgrade.Step{
+			upgrade.NewStep(upgrade.UncordonPool, pool.Name, ""), upgrade.NewStep(upgrade.CordonPool, pool.NewName, ""),
+			upgrade.NewStep(upgrade.DeletePool, pool.NewName, ""),
+		}
+		for _, s := range steps {
+			s.State = upgrade.StepPending
+			e.run.Steps = append(e.run.Steps, s)
+		}
+	}
+	e.notify(upgrade.Event{Kind: upgrade.TurnedBack, Text: why})
+}
+
+// touched tells that the run may have made a new pool or cordons for the pool.
+func (e *Engine) touched(pool string) bool {
+	return slices.ContainsFunc(e.run.Steps, func(s upgrade.Step) bool { return s.Pool == pool && s.StartedAt != nil })
+}
+
+// carryOn says how to go on after a run that is not final, how to back out, and what the run keeps until then.
+func (e *Engine) carryOn() []string {
+	next := []string{"to go on: upshift resume"}
+	switch {
+	case e.run.Ending == upgrade.RolledBack:
+		next = append(next, "to stop the rollback and keep both pools: upshift cancel")
+	case e.run.Ending == "":
+		next = append(next, "to back out: upshift rollback, which moves the pods back and deletes the new pool; or upshift cancel, which keeps both")
+	}
+	return append(next, e.stillFrozen()...)
+}
+
+// stillFrozen says which autoscaling is off, and how to turn it on by hand.
+func (e *Engine) stillFrozen() []string {
+	var next []string
+	for _, name := range slices.Sorted(maps.Keys(e.run.Frozen)) {
+		on := name
+		if pool, ok := e.run.Plan.Pool(name); ok && e.run.GoingAway(name) {
+			on = pool.NewName
+		}
+		a := e.run.Frozen[name]
+		next = append(next, fmt.Sprintf("autoscaling of %s (%s) is off until the upgrade is finished; to turn it on by hand: %s", on, a.Summary, strings.ReplaceAll(a.Command, "POOL", on)))
+	}
+	return next
+}
+
+// kept says which old pools a finished run left, since it was told to.
+func (e *Engine) kept() []string {
+	var next []string
+	for _, pool := range e.run.Plan.Pools {
+		if pool.Action == upgrade.Migrate && e.run.Plan.Options.Delete == upgrade.DeleteNever {
+			next = append(next, fmt.Sprintf("pool %s is drained, kept and paid for, and pods can be scheduled to it again: delete it when you do not need it any more", pool.Name))
+		}
+	}
+	return next
+}
+
+// leftBehind says what a run that ended without success left: new pools, and autoscaling that could not be restored.
+func (e *Engine) leftBehind() []string {
+	var next []string
+	for _, pool := range e.run.Plan.Pools {
+		remove := "delete it: " + e.deleteCommand(pool.NewName)
+		switch {
+		case pool.Action != upgrade.Migrate || !e.run.Begun(pool.Name, upgrade.CreatePool) || e.run.GoingAway(pool.NewName) || e.run.GoingAway(pool.Name):
+		case e.run.Begun(pool.Name, upgrade.DrainNode):
+			next = append(next, fmt.Sprintf("pods run on both %s and the new pool %s: upgrade again to go on with it, or drain %s and then %s", pool.Name, pool.NewName, pool.NewName, remove))
+		default:
+			next = append(next, fmt.Sprintf("the new pool %s may exist, and no pod was moved to it: upgrade again to go on with it, or %s", pool.NewName, remove))
+		}
+	}
+	return append(next, e.stillFrozen()...)
+}
+
+// deleteCommand deletes a pool by hand.
+func (e *Engine) deleteCommand(pool string) string {
+	c := e.run.Plan.Cluster
+	return fmt.Sprintf("gcloud container node-pools delete %s --cluster %s --project %s --location %s", pool, c.Name, c.Project, c.Location)
+}

@@ -1,0 +1,94 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+// fenced is a cluster that is changed only while the lock is held. Evictions, of which there are many, trust this machine's clock; all
+// else asks the API.
+type fenced struct {
+	Cluster
+	lock Lock
+}
+
+func (e *Engine) fenced() fenced { return fenced{e.Cluster, e.Lock} }
+
+func (f fenced) Evict(ctx context.Context, pod upgrade.Pod) upgrade.Answer {
+	return f.held(ctx, func(ctx context.Context) upgrade.Answer { return f.Cluster.Evict(ctx, pod) })
+}
+
+func (f fenced) Delete(ctx context.Context, pod upgrade.Pod, atOnce bool) upgrade.Answer {
+	return f.held(ctx, func(ctx context.Context) upgrade.Answer { return f.Cluster.Delete(ctx, pod, atOnce) })
+}
+
+func (f fenced) held(ctx context.Context, do func(context.Context) upgrade.Answer) upgrade.Answer {
+	held, cancel, err := f.lock.Hold(ctx)
+	if err != nil {
+		return upgrade.Answer{Kind: upgrade.NotNow, Message: "nothing is evicted now: " + err.Error()}
+	}
+	defer cancel()
+	return do(held)
+}
+
+func (f fenced) Cordon(ctx context.Context, node, run string) error {
+	return confirmed(ctx, f.lock, func(ctx context.Context) error { return f.Cluster.Cordon(ctx, node, run) })
+}
+
+func (f fenced) Uncordon(ctx context.Context, node string) error {
+	return confirmed(ctx, f.lock, func(ctx context.Context) error { return f.Cluster.Uncordon(ctx, node) })
+}
+
+// fencedProvider is a provider that changes pools only while the lock is held.
+type fencedProvider struct {
+	Provider
+	lock Lock
+}
+
+func (e *Engine) provider() fencedProvider { return fencedProvider{e.Provider, e.Lock} }
+
+func (f fencedProvider) CreatePool(ctx context.Context, clone upgrade.Clone) (operation string, err error) {
+	err = confirmed(ctx, f.lock, func(ctx context.Context) (err error) {
+		operation, err = f.Provider.CreatePool(ctx, clone)
+		return err
+	})
+	return operation, err
+}
+
+func (f fencedProvider) DeletePool(ctx context.Context, name string) (operation string, err error) {
+	err = confirmed(ctx, f.lock, func(ctx context.Context) (err error) {
+		operation, err = f.Provider.DeletePool(ctx, name)
+		return err
+	})
+	return operation, err
+}
+
+func (f fencedProvider) SetAutoscaling(ctx context.Context, pool string, a upgrade.Autoscaling) (operation string, err error) {
+	err = confirmed(ctx, f.lock, func(ctx context.Context) (err error) {
+		operation, err = f.Provider.SetAutoscaling(ctx, pool, a)
+		return err
+	})
+	return operation, err
+}
+
+// confirmations bounds how often a change is attempted whose time runs out: some minutes in all. While the Kubernetes API is away the
+// lock is not confirmed, so that is not counted.
+const confirmations = 10
+
+// confirmed makes a change once the lock is confirmed. When the time for which it was confirmed runs out first, what came of the
+// change is not known; it is attempted again, and looks first.
+func confirmed(ctx context.Context, lock Lock, do func(context.Context) error) error {
+	for try := 1; ; try++ {
+		held, cancel, err := lock.Confirm(ctx)
+		if err != nil {
+			return err
+		}
+		err = do(held)
+		late := held.Err() != nil && ctx.Err() == nil
+		cancel()
+		if err == nil || !late || try == confirmations {
+			return err
+		}
+	}
+}

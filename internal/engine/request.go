@@ -1,0 +1,143 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+// request is the cause with which a request ends the work that is under way.
+type request struct{ upgrade.Request }
+
+func (r *request) Error() string { return r.String() }
+
+// askedToPause is the error of a run that a person paused.
+type askedToPause struct{ by string }
+
+func (a *askedToPause) Error() string { return "paused by " + a.by }
+
+// Refused is the error of a run that was to obey a request first, and cannot. Nothing was done.
+type Refused struct{ Reason string }
+
+func (r *Refused) Error() string { return r.Reason }
+
+// obeyFirst obeys First, if there is one, before the run is taken up. A request that is refused leaves the run as it was.
+func (e *Engine) obeyFirst(ctx context.Context) error {
+	if e.First == nil {
+		return nil
+	}
+	refused, err := e.obey(*e.First)
+	switch {
+	case err != nil:
+		return err
+	case refused != "":
+		if err := e.save(ctx); err != nil {
+			return err
+		}
+		return &Refused{refused}
+	}
+	return nil
+}
+
+// obey does what a request asks, between two steps, and notes in the run what came of it. Its error ends the run for now.
+func (e *Engine) obey(r upgrade.Request) (refused string, err error) {
+	refused, err = e.consider(r)
+	e.run.Acknowledge(r, refused)
+	text := r.String()
+	if refused != "" {
+		text += ": refused, " + refused
+	}
+	e.notify(upgrade.Event{Kind: upgrade.RequestHandled, Text: text})
+	return refused, err
+}
+
+// consider changes the run as r asks, or says why not.
+func (e *Engine) consider(r upgrade.Request) (refused string, err error) {
+	if r.Run != e.run.ID {
+		return fmt.Sprintf("it is about run %s, and this is %s", r.Run, e.run.ID), nil
+	}
+	switch r.Verb {
+	case upgrade.AskPause:
+		if e.run.Ending == upgrade.Cancelled || e.run.Ending == upgrade.Failed {
+			return "the run has ended, and only what is ours is put back", nil
+		}
+		return "", &askedToPause{by: r.By}
+	case upgrade.AskCancel:
+		if e.run.Ending == upgrade.Failed {
+			return "the run has failed, and only what is ours is put back", nil
+		}
+		e.run.Ending, e.run.Problem, e.run.Waiting = upgrade.Cancelled, "cancelled by "+r.By, nil
+		return "", nil
+	case upgrade.AskRollback:
+		return e.considerRollback(r), nil
+	case upgrade.AskUnblock:
+		return e.considerUnblock(r), nil
+	}
+	return fmt.Sprintf("there is no %q", r.Verb), nil
+}
+
+func (e *Engine) considerRollback(r upgrade.Request) string {
+	switch e.run.Ending {
+	case upgrade.RolledBack:
+		return "" // it is on its way
+	case "":
+		refused := e.canTurnBack()
+		if refused == "" {
+			e.turnBack("rolled back by " + r.By)
+		}
+		return refused
+	}
+	return fmt.Sprintf("the run is being %s", e.run.Ending)
+}
+
+func (e *Engine) considerUnblock(r upgrade.Request) string {
+	u, err := r.Unblock()
+	switch {
+	case err != nil:
+		return err.Error()
+	case e.run.Ending != "" && e.run.Ending != upgrade.RolledBack:
+		return fmt.Sprintf("the run is being %s", e.run.Ending)
+	case u.Skip != "":
+		i := slices.IndexFunc(e.run.Steps, func(s upgrade.Step) bool { return s.Kind == upgrade.DrainNode && s.Node == u.Skip })
+		switch {
+		case i < 0:
+			return fmt.Sprintf("the run does not drain a node %s", u.Skip)
+		case e.run.Steps[i].State == upgrade.StepDone:
+			return fmt.Sprintf("node %s is drained already", u.Skip)
+		}
+		e.run.Steps[i].State = upgrade.StepSkipped
+	case !u.Force.IsZero():
+		e.run.Forced = append(e.run.Forced, upgrade.Forced{Pod: u.Force, By: r.By, At: r.At})
+	}
+	e.run.Waiting = nil
+	return "" // the step begins anew, with a new deadline
+}
+
+// skippedFirst tells that the request with which the run is taken up is to skip the node.
+func (e *Engine) skippedFirst(node string) bool {
+	if e.First == nil {
+		return false
+	}
+	u, err := e.First.Unblock()
+	return err == nil && u.Skip == node
+}
+
+// forced are the UIDs of the pods that a person let go.
+func (e *Engine) forced() map[string]bool {
+	uids := map[string]bool{}
+	for _, f := range e.run.Forced {
+		uids[f.Pod.UID] = true
+	}
+	return uids
+}
+
+// moved are the UIDs of the pods that are known to have left a node.
+func (e *Engine) moved() map[string]bool {
+	uids := map[string]bool{}
+	for _, m := range e.run.Moves {
+		uids[m.Pod.UID] = true
+	}
+	return uids
+}

@@ -1,0 +1,331 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+// blocked is a cluster in which pod web-1 cannot be evicted.
+func blocked() *cluster {
+	c := newCluster()
+	c.fails["evict web-1"] = errors.New("no")
+	return c
+}
+
+// asking sends requests once the drain of a node waits, one each time it begins to wait.
+func asking(e *Engine, requests ...upgrade.Request) {
+	ask := make(chan upgrade.Request, len(requests))
+	e.Requests = ask
+	e.Notify = func(event upgrade.Event) {
+		if event.Kind == upgrade.DrainWaits && len(requests) > 0 {
+			r := requests[0]
+			requests = requests[1:]
+			r.Run, r.By, r.Sequence = "run-1", "alice", e.run.Acknowledged+1
+			ask <- r
+		}
+	}
+}
+
+func count(calls []string, prefix string) int {
+	n := 0
+	for _, c := range calls {
+		if strings.HasPrefix(c, prefix) {
+			n++
+		}
+	}
+	return n
+}
+
+func cordoned(c *cluster, pool string) int {
+	n := 0
+	for _, node := range c.state.PoolNodes(pool) {
+		if node.Unschedulable {
+			n++
+		}
+	}
+	return n
+}
+
+func TestAPersonPausesARunAndAnotherProcessGoesOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, r := blocked(), &record{}
+		start := time.Now()
+		_, err := carryOut(t, t.Context(), c, func(e *Engine) {
+			e.Record = r
+			asking(e, upgrade.Request{Verb: upgrade.AskPause})
+		})
+		run := r.load(t)
+		if err == nil || run.State != upgrade.Paused || run.Problem != "paused by alice" || run.Acknowledged != 1 || cordoned(c, "old") != 2 {
+			t.Errorf("run %s with problem %q, error %v, %d acknowledged, %d cordoned", run.State, run.Problem, err, run.Acknowledged, cordoned(c, "old"))
+		}
+		if took := time.Since(start); took > time.Minute {
+			t.Errorf("it took %s", took)
+		}
+		delete(c.fails, "evict web-1")
+		if err := goOn(t.Context(), c, run, nil); err != nil || run.State != upgrade.Succeeded {
+			t.Errorf("run %s, error %v", run.State, err)
+		}
+		if n := count(c.calls, "create"); n != 1 || len(run.Moves) != 2 || run.NodesDrained != 2 {
+			t.Errorf("%d pools made, moves %v, %d nodes drained", n, run.Moves, run.NodesDrained)
+		}
+	})
+}
+
+func TestCancelUndoesCordonsAndAutoscalingAndKeepsTheNewPool(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, r := blocked(), &record{}
+		_, err := carryOut(t, t.Context(), c, func(e *Engine) {
+			e.Record = r
+			asking(e, upgrade.Request{Verb: upgrade.AskCancel})
+		})
+		run := r.load(t)
+		if err == nil || run.State != upgrade.Cancelled || run.FinishedAt == nil || cordoned(c, "old") != 0 || len(run.Frozen) != 0 || len(c.pools) != 2 {
+			t.Errorf("run %s (%s), error %v, %d cordoned, frozen %v, pools %v", run.State, run.Problem, err, cordoned(c, "old"), run.Frozen, c.pools)
+		}
+		want := []string{"pods run on both old and the new pool old-1-34-2: upgrade again to go on with it, or drain old-1-34-2 and then delete it: gcloud container node-pools delete old-1-34-2 --cluster c --project p --location l"}
+		if diff := cmp.Diff(want, run.Next); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestRollbackMovesThePodsBackAndDeletesTheNewPool(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, r := blocked(), &record{}
+		_, err := carryOut(t, t.Context(), c, func(e *Engine) {
+			e.Record = r
+			asking(e, upgrade.Request{Verb: upgrade.AskRollback})
+		})
+		run := r.load(t)
+		if err == nil || run.State != upgrade.RolledBack || len(run.Frozen) != 0 || len(run.Next) != 0 {
+			t.Errorf("run %s (%s), error %v, frozen %v, next %v", run.State, run.Problem, err, run.Frozen, run.Next)
+		}
+		for _, p := range c.state.Pods {
+			if !strings.HasPrefix(p.Node, "old") {
+				t.Errorf("pod %s is on %q", p.Name, p.Node)
+			}
+		}
+		at := func(call string) int { return slices.Index(c.calls, call) }
+		if at("uncordon old-0") > at("cordon new-0") || at("cordon new-1") > at("evict web-0x") || at("evict web-0x") > at("delete old-1-34-2") || at("delete old") >= 0 {
+			t.Errorf("calls: %v", c.calls)
+		}
+		if len(c.pools) != 1 || cordoned(c, "old") != 0 {
+			t.Errorf("pools %v, %d cordoned", c.pools, cordoned(c, "old"))
+		}
+	})
+}
+
+func TestARollbackThatIsBlockedPausesAndGoesOnBackwards(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, r := blocked(), &record{}
+		c.fails["evict web-0x"] = errors.New("no way back")
+		_, err := carryOut(t, t.Context(), c, func(e *Engine) {
+			e.Record = r
+			asking(e, upgrade.Request{Verb: upgrade.AskRollback})
+		})
+		run := r.load(t)
+		if err == nil || run.State != upgrade.Paused || run.Ending != upgrade.RolledBack || !strings.Contains(run.Problem, "no way back") {
+			t.Errorf("run %s (%s) on its way to %s, error %v", run.State, run.Problem, run.Ending, err)
+		}
+		delete(c.fails, "evict web-0x")
+		if err := goOn(t.Context(), c, run, nil); err == nil || run.State != upgrade.RolledBack || len(c.pools) != 1 {
+			t.Errorf("run %s, error %v, pools %v", run.State, err, c.pools)
+		}
+	})
+}
+
+func TestTroubleTurnsARunBackWhenItIsToldTo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := blocked()
+		run := planned(t, c)
+		run.Plan.Options.OnFailure = upgrade.RollbackOnFailure
+		err := goOn(t.Context(), c, run, nil)
+		if err == nil || run.State != upgrade.RolledBack || !strings.Contains(run.Problem, "node old-1 is not drained after 30m0s") || len(c.pools) != 1 {
+			t.Errorf("run %s (%s), error %v, pools %v", run.State, run.Problem, err, c.pools)
+		}
+	})
+}
+
+func TestAPoolThatCannotBeMadeIsRolledBackWithoutATrace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		c.fails["wait op"] = errors.New("quota exceeded")
+		run := planned(t, c)
+		run.Plan.Options.OnFailure = upgrade.RollbackOnFailure
+		_ = goOn(t.Context(), c, run, nil)
+		if run.State != upgrade.RolledBack || len(c.pools) != 1 || len(run.Frozen) != 0 {
+			t.Errorf("run %s (%s), pools %v, frozen %v", run.State, run.Problem, c.pools, run.Frozen)
+		}
+	})
+}
+
+func TestWhatIsDeletedCannotBeRolledBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		run := planned(t, c)
+		err := goOn(t.Context(), c, run, func(e *Engine) {
+			e.Record = &record{fails: func(r *upgrade.Run) error {
+				if s := r.Step("delete-pool/old"); s.State == upgrade.StepDone {
+					return errors.New("crash")
+				}
+				return nil
+			}}
+		})
+		if err == nil {
+			t.Fatal("it did not crash")
+		}
+		// As a crash leaves it: GKE was told, and the record does not know.
+		run.Step("delete-pool/old").State, run.Step("delete-pool/old").Operation = upgrade.StepRunning, ""
+		run.ReplacedPools = map[string]string{}
+		err = goOn(t.Context(), c, run, func(e *Engine) {
+			e.First = &upgrade.Request{Verb: upgrade.AskRollback, Run: "run-1", By: "alice"}
+		})
+		want := "pool old is deleted, or being deleted: there is nothing to go back to"
+		if err == nil || err.Error() != want || len(run.Handled) != 1 || run.Handled[0].Refused != want || slices.Contains(c.calls, "delete old-1-34-2") {
+			t.Errorf("run %s (%s), error %v, handled %v, calls %v", run.State, run.Problem, err, run.Handled, c.calls)
+		}
+	})
+}
+
+func TestUnblock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := blocked()
+		run, err := carryOut(t, t.Context(), c, func(e *Engine) {
+			asking(e, upgrade.Request{Verb: upgrade.AskUnblock, Arguments: []string{"force:ns/web-1", "another-uid"}},
+				upgrade.Request{Verb: upgrade.AskUnblock, Arguments: []string{"force:ns/web-1", "web-1"}})
+		})
+		if err != nil || run.State != upgrade.Succeeded || count(c.calls, "force web-1") != 1 || len(run.Forced) != 2 {
+			t.Errorf("run %s, error %v, forced %v, calls %v", run.State, err, run.Forced, c.calls)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		c := blocked()
+		run, err := carryOut(t, t.Context(), c, func(e *Engine) {
+			asking(e, upgrade.Request{Verb: upgrade.AskUnblock, Arguments: []string{"skip:old-1"}})
+		})
+		if err == nil || run.State != upgrade.Paused || run.Problem != "pool old is not deleted, since a person had these nodes skipped: old-1" || slices.Contains(c.calls, "delete old") {
+			t.Errorf("run %s (%s), error %v", run.State, run.Problem, err)
+		}
+		delete(c.fails, "evict web-1")
+		if err := goOn(t.Context(), c, run, nil); err != nil || run.NodesDrained != 2 {
+			t.Errorf("run %s, error %v, %d nodes drained", run.State, err, run.NodesDrained)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		c := blocked()
+		start := time.Now()
+		run, _ := carryOut(t, t.Context(), c, func(e *Engine) {
+			asking(e, upgrade.Request{Verb: upgrade.AskUnblock, Arguments: []string{"retry"}}, upgrade.Request{Verb: upgrade.AskUnblock, Arguments: []string{"skip:nobody"}})
+		})
+		if run.State != upgrade.Paused || time.Since(start) < 30*time.Minute || len(run.Handled) != 2 || run.Handled[1].Refused != "the run does not drain a node nobody" {
+			t.Errorf("run %s after %s, handled %v", run.State, time.Since(start), run.Handled)
+		}
+	})
+}
+
+// TestACrashAtAnySaveIsGoneOnFrom ends the process at every save, once before the record has it and once after, and goes on
+// with what the record has: nothing is done twice.
+func TestACrashAtAnySaveIsGoneOnFrom(t *testing.T) {
+	errCrash := errors.New("crash")
+	for k := 1; ; k++ {
+		crashed := false
+		for _, stored := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				c, r := newCluster(), &record{}
+				run := planned(t, c)
+				if err := r.Save(t.Context(), run); err != nil {
+					t.Fatal(err)
+				}
+				saves := 0
+				_ = goOn(t.Context(), c, run, func(e *Engine) {
+					e.Record = r
+					r.fails = func(run *upgrade.Run) error {
+						if saves++; saves != k {
+							return nil
+						}
+						crashed = true
+						if stored {
+							r.last, _ = run.Encode(1 << 20)
+						}
+						return errCrash
+					}
+				})
+				r.fails = nil
+				again := r.load(t)
+				if crashed {
+					if err := goOn(t.Context(), c, again, func(e *Engine) { e.Record = r }); err != nil {
+						t.Errorf("crash at save %d: %v", k, err)
+					}
+				}
+				once := []string{"create", "evict web-0", "evict web-1", "delete old"}
+				for _, call := range once {
+					if n := count(c.calls, call); n != 1 {
+						t.Errorf("crash at save %d (stored: %t): %s %d times", k, stored, call, n)
+					}
+				}
+				if again = r.load(t); again.State != upgrade.Succeeded || len(again.Moves) != 2 || len(c.pools) != 1 || len(again.Frozen) != 0 {
+					t.Errorf("crash at save %d (stored: %t): run %s, moves %v, pools %v, frozen %v", k, stored, again.State, again.Moves, c.pools, again.Frozen)
+				}
+			})
+		}
+		if !crashed {
+			if k < 15 {
+				t.Errorf("only %d saves", k)
+			}
+			return
+		}
+	}
+}
+
+// lost is a lock that is lost after some confirmations.
+type lost struct {
+	free
+	left   int
+	cancel context.CancelCauseFunc
+}
+
+func (l *lost) Confirm(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	if l.left--; l.left < 0 {
+		err := &upgrade.Halt{Problem: "the lease is somebody else's by now"}
+		l.cancel(err)
+		return nil, nil, err
+	}
+	return l.free.Confirm(ctx)
+}
+
+func TestARunThatLostItsLeaseChangesAndWritesNothingMore(t *testing.T) {
+	for left := range 6 {
+		t.Run(fmt.Sprint(left), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newCluster()
+				ctx, cancel := context.WithCancelCause(t.Context())
+				l := &lost{left: left, cancel: cancel}
+				_, err := carryOut(t, ctx, c, func(e *Engine) {
+					e.Lock = l
+					e.Record = &record{fails: func(*upgrade.Run) error {
+						if l.left < 0 {
+							t.Error("the record was written")
+						}
+						return nil
+					}}
+				})
+				if !errors.As(err, new(*upgrade.Halt)) {
+					t.Errorf("error %v", err)
+				}
+				if slices.Contains(c.calls, "uncordon old-0") {
+					t.Errorf("calls: %v", c.calls)
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,173 @@
+package runstore
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+// unreadFor is how long a request that nobody has looked at yet is left standing before the next one takes its place.
+const unreadFor = 5 * time.Second
+
+// Ask stores a request for whoever holds the lease, and returns it with its sequence. There is room for one: an earlier one is
+// given some seconds to be read.
+func (s *Store) Ask(ctx context.Context, r upgrade.Request) (upgrade.Request, error) {
+	deadline := time.Now().Add(unreadFor)
+	for {
+		wait := false
+		_, err := s.put(ctx, controlName, func(m *corev1.ConfigMap) error {
+			before, err := readRequest(m)
+			if err != nil {
+				return err
+			}
+			if before.Run == r.Run && before.Sequence > 0 && time.Now().Before(deadline) {
+				run, err := s.Current(ctx)
+				if err != nil {
+					return err
+				}
+				if run != nil && run.ID == r.Run && run.Acknowledged < before.Sequence {
+					wait = true
+					return errUnread
+				}
+			}
+			r.Sequence = before.Sequence + 1
+			data, err := json.Marshal(r)
+			m.Data[requestKey] = string(data)
+			return err
+		})
+		if !wait {
+			return r, err
+		}
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return r, err
+		}
+	}
+}
+
+var errUnread = errors.New("an earlier request is not read yet")
+
+// readRequest is the zero Request if there is none.
+func readRequest(m *corev1.ConfigMap) (upgrade.Request, error) {
+	var r upgrade.Request
+	data, ok := m.Data[requestKey]
+	if !ok {
+		return r, nil
+	}
+	if err := json.Unmarshal([]byte(data), &r); err != nil {
+		return r, fmt.Errorf("ConfigMap %s/%s: read the request: %w", m.Namespace, m.Name, err)
+	}
+	return r, nil
+}
+
+// LastSequence is that of the last request that was made, 0 if none was.
+func (s *Store) LastSequence(ctx context.Context) (int64, error) {
+	m, err := s.get(ctx, controlName)
+	if err != nil || m == nil {
+		return 0, err
+	}
+	r, err := readRequest(m)
+	return r.Sequence, err
+}
+
+// Requests sends the requests that are made from now on, those with a sequence above after, until ctx ends.
+func (s *Store) Requests(ctx context.Context, after int64) <-chan upgrade.Request {
+	requests := make(chan upgrade.Request)
+	go func() {
+		for m := range s.follow(ctx, controlName) {
+			r, err := readRequest(m)
+			if err != nil || r.Sequence <= after {
+				continue // what cannot be read asks nothing; who wrote it sees that nobody answers
+			}
+			after = r.Sequence
+			select {
+			case requests <- r:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return requests
+}
+
+// Follow sends the record as it is and whenever it changes, until ctx ends. What cannot be read is left out.
+func (s *Store) Follow(ctx context.Context) <-chan *upgrade.Run {
+	runs := make(chan *upgrade.Run)
+	go func() {
+		defer close(runs)
+		for m := range s.follow(ctx, runName) {
+			run, err := readRun(m)
+			if err != nil || run == nil {
+				continue
+			}
+			select {
+			case runs <- run:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return runs
+}
+
+// Propose stores the plan that people are asked to approve, in place of an earlier one.
+func (s *Store) Propose(ctx context.Context, p upgrade.Proposal) error {
+	plan, err := json.Marshal(p.Plan)
+	if err != nil {
+		return err
+	}
+	approvals, err := json.Marshal(p.Approvals)
+	if err != nil {
+		return err
+	}
+	_, err = s.put(ctx, planName, func(m *corev1.ConfigMap) error {
+		m.Data[planKey], m.Data[approvalsKey] = string(plan), string(approvals)
+		return nil
+	})
+	return err
+}
+
+// Proposal returns the pending proposal, nil if there is none.
+func (s *Store) Proposal(ctx context.Context) (*upgrade.Proposal, error) {
+	m, err := s.get(ctx, planName)
+	if err != nil || m == nil {
+		return nil, err
+	}
+	var p upgrade.Proposal
+	if err := errors.Join(json.Unmarshal([]byte(m.Data[planKey]), &p.Plan), json.Unmarshal([]byte(m.Data[approvalsKey]), &p.Approvals)); err != nil {
+		return nil, fmt.Errorf("ConfigMap %s/%s: read the proposal: %w", s.namespace, planName, err)
+	}
+	return &p, nil
+}
+
+// Vote changes the votes of the pending proposal of that digest by compare-and-swap.
+func (s *Store) Vote(ctx context.Context, digest string, change func([]upgrade.Approval) []upgrade.Approval) error {
+	_, err := s.put(ctx, planName, func(m *corev1.ConfigMap) error {
+		var a upgrade.Approvals
+		if err := json.Unmarshal([]byte(m.Data[approvalsKey]), &a); err != nil || a.Digest != digest {
+			return fmt.Errorf("the plan %s is not the one that waits for approval", digest)
+		}
+		a.Votes = change(a.Votes)
+		data, err := json.Marshal(a)
+		m.Data[approvalsKey] = string(data)
+		return err
+	})
+	return err
+}
+
+// Withdraw forgets the pending proposal.
+func (s *Store) Withdraw(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	if err := s.maps.Delete(ctx, planName, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("delete ConfigMap %s/%s: %w", s.namespace, planName, err)
+	}
+	return nil
+}
