@@ -285,7 +285,7 @@ func (o *output) run(run *upgrade.Run) {
 		o.line("Waiting for %s", w)
 	}
 	for _, h := range run.Handled {
-		text := h.Request.String()
+		text := h.String()
 		if h.Refused != "" {
 			text += ": refused, " + h.Refused
 		}

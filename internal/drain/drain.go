@@ -213,8 +213,8 @@ func (r *reporter) waiting(all []upgrade.Waiting, now time.Time) time.Time {
 		return now.Add(remind)
 	}
 	due := r.since.Add(r.settle)
-	if r.current == r.lastTold { // also after a moment in which they were others
-		due = r.told.Add(remind)
+	if again := r.told.Add(remind); r.current == r.lastTold && again.After(due) {
+		due = again // they were told a moment ago, whatever the reasons were in between
 	}
 	if now.Before(due) {
 		return due

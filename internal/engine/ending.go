@@ -137,10 +137,10 @@ func (e *Engine) touched(pool string) bool {
 // carryOn says how to go on after a run that is not final, how to back out, and what the run keeps until then.
 func (e *Engine) carryOn() []string {
 	next := []string{"to go on: upshift resume"}
-	switch {
-	case e.run.Ending == upgrade.RolledBack:
+	switch e.run.Ending {
+	case upgrade.RolledBack:
 		next = append(next, "to stop the rollback and keep both pools: upshift cancel")
-	case e.run.Ending == "":
+	case "":
 		next = append(next, "to back out: upshift rollback, which moves the pods back and deletes the new pool; or upshift cancel, which keeps both")
 	}
 	return append(next, e.stillFrozen()...)

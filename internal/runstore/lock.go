@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -69,8 +70,9 @@ type Lock struct {
 	told    bool
 	// givenUp is when a confirmed change was last given up: it may still take effect within the margin.
 	givenUp time.Time
-	// record is what was last read or written.
-	record *corev1.ConfigMap
+	// record is what was last read or written, and unanswered are the runs that were sent since and may have been written.
+	record     *corev1.ConfigMap
+	unanswered []string
 }
 
 // Acquire takes the cluster's lease and claims the record. A lease that nobody renews is taken once it has been seen unchanged
@@ -270,6 +272,9 @@ func (s *Store) Holding(ctx context.Context) (*Held, error) {
 // Context ends with what Acquire was given, and when the lease is lost: then its cause is a Halt.
 func (l *Lock) Context() context.Context { return l.ctx }
 
+// cause is why the lock's context ended.
+func (l *Lock) cause() error { return context.Cause(l.ctx) }
+
 // Holder is who holds the lock, with the epoch.
 func (l *Lock) Holder() upgrade.Holder { return l.holder }
 
@@ -390,7 +395,7 @@ func (l *Lock) Hold(ctx context.Context) (context.Context, context.CancelFunc, e
 	defer l.mu.Unlock()
 	switch {
 	case l.ctx.Err() != nil:
-		return nil, nil, context.Cause(l.ctx)
+		return nil, nil, l.cause()
 	case !time.Now().Before(l.validUntil):
 		if l.failure == nil {
 			return nil, nil, errors.New("the lease is not renewed yet")
@@ -406,7 +411,7 @@ func (l *Lock) Hold(ctx context.Context) (context.Context, context.CancelFunc, e
 func (l *Lock) Confirm(ctx context.Context) (context.Context, context.CancelFunc, error) {
 	err := patiently(ctx, func() error {
 		if l.ctx.Err() != nil {
-			return &upgrade.Halt{Problem: context.Cause(l.ctx).Error()}
+			return &upgrade.Halt{Problem: l.cause().Error()}
 		}
 		return l.renewOnce(ctx)
 	})
@@ -441,17 +446,18 @@ func (l *Lock) Save(ctx context.Context, run *upgrade.Run) error {
 		return err
 	}
 	next := withRun(l.record, string(data))
+	l.unanswered = append(l.unanswered, string(data))
 	return patiently(ctx, func() error {
 		for {
 			written, err := l.store.write(ctx, next, false)
 			switch {
 			case apierrors.IsConflict(err):
 			case apierrors.IsNotFound(err):
-				return l.ours(nil, next)
+				return l.ours(nil)
 			case err != nil:
 				return fmt.Errorf("write the record %s/%s: %w", l.store.namespace, runName, err)
 			default:
-				l.record = written
+				l.record, l.unanswered = written, nil
 				return nil
 			}
 			// A write of our own whose answer was lost, an annotation of somebody's, or a record that is not ours any more.
@@ -459,11 +465,11 @@ func (l *Lock) Save(ctx context.Context, run *upgrade.Run) error {
 			if err != nil {
 				return err
 			}
-			if err := l.ours(there, next); err != nil {
+			if err := l.ours(there); err != nil {
 				return err
 			}
-			if there.Data[runKey] == next.Data[runKey] {
-				l.record = there
+			if there.Data[runKey] == string(data) {
+				l.record, l.unanswered = there, nil
 				return nil
 			}
 			next = withRun(there, string(data))
@@ -480,14 +486,14 @@ func withRun(m *corev1.ConfigMap, data string) *corev1.ConfigMap {
 	return m
 }
 
-// ours returns nil if what the record holds is what this holder wrote last, or has just tried to write.
-func (l *Lock) ours(there, next *corev1.ConfigMap) error {
+// ours returns nil if what the record holds is what this holder wrote last, or sent without getting an answer.
+func (l *Lock) ours(there *corev1.ConfigMap) error {
 	switch {
 	case there == nil:
 		return &upgrade.Halt{Problem: fmt.Sprintf("the record %s/%s was deleted while the run was under way", l.store.namespace, runName)}
 	case epochOf(there) != l.holder.Epoch:
 		return &upgrade.Halt{Problem: fmt.Sprintf("the record %s/%s was claimed by another holder, of epoch %d; this one's is %d", l.store.namespace, runName, epochOf(there), l.holder.Epoch)}
-	case there.Data[runKey] != next.Data[runKey] && there.Data[runKey] != l.record.Data[runKey]:
+	case there.Data[runKey] != l.record.Data[runKey] && !slices.Contains(l.unanswered, there.Data[runKey]):
 		return &upgrade.Halt{Problem: fmt.Sprintf("the record %s/%s was changed by somebody else while the run was under way", l.store.namespace, runName)}
 	}
 	return nil
@@ -499,7 +505,7 @@ func (l *Lock) Archive(ctx context.Context, run *upgrade.Run) error { return l.s
 // Release ends the lock and frees the lease for others, once a change that was given up can take effect no more: the next holder
 // takes a free lease at once. If ctx ends first, the lease is left to expire. A lease that was lost is left alone.
 func (l *Lock) Release(ctx context.Context) error {
-	lost := errors.As(context.Cause(l.ctx), new(*upgrade.Halt))
+	lost := errors.As(l.cause(), new(*upgrade.Halt))
 	l.lose(context.Canceled)
 	<-l.stopped
 	if lost {

@@ -158,6 +158,13 @@ func peek[P object[P]](t *table[P], name string) P {
 	return o
 }
 
+// now rises with every change.
+func (m *memory) now() int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.version
+}
+
 // fate is what becomes of one call.
 type fate struct {
 	// before is the time until it takes effect, and after from then until its answer is there.

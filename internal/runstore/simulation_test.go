@@ -23,7 +23,7 @@ const (
 	// evictionTakes is the longest time from sending an eviction to its effect: the API server gives a request up then.
 	evictionTakes = 30 * time.Second
 	// scheduleTakes is when the processes of a schedule end.
-	scheduleTakes = 4 * time.Minute
+	scheduleTakes = 6 * time.Minute
 )
 
 // TestNoChangeIsMadeByAHolderWhoseLeaseIsAnothers runs schedules in which processes take and lose the lease while they are frozen,

@@ -68,7 +68,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	for _, command := range []string{"plan", "upgrade"} {
+	for _, command := range []string{"plan", "upgrade", "status"} {
 		say(out, "upshift %s, as GitHub's runner runs it", command)
 		if err := r.step(ctx, bed, command); err != nil {
 			return err
@@ -112,7 +112,7 @@ func newRunner(binary, dir string, out io.Writer) (runner, error) {
 		return runner{}, err
 	}
 	// What an earlier demo wrote would be taken for this one's.
-	for _, old := range []string{"plan", "upgrade", "observer.json"} {
+	for _, old := range []string{"plan", "upgrade", "status", "observer.json"} {
 		if err := os.RemoveAll(filepath.Join(dir, old)); err != nil {
 			return runner{}, err
 		}
@@ -126,7 +126,7 @@ func (r runner) step(ctx context.Context, bed *testbed.Testbed, command string) 
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	for _, file := range []string{"output.txt", "summary.md"} {
+	for _, file := range []string{"output.txt", "summary.md", "state.txt"} {
 		if err := os.WriteFile(filepath.Join(dir, file), nil, 0o644); err != nil {
 			return err
 		}
@@ -144,9 +144,9 @@ func (r runner) step(ctx context.Context, bed *testbed.Testbed, command string) 
 		"INPUT_COMMAND="+command, "INPUT_PROVIDER=gke", "INPUT_CLUSTER="+testbed.Name,
 		"INPUT_PROJECT="+testbed.Project, "INPUT_LOCATION="+testbed.Location,
 		"INPUT_TARGET-VERSION=control-plane", "INPUT_NODE-POOLS=", "INPUT_STRATEGY=auto", "INPUT_DRAIN-TIMEOUT=auto",
-		"INPUT_SOAK=2s", "INPUT_REPORT-DIR="+dir,
-		"GITHUB_ACTIONS=true", "GITHUB_OUTPUT="+filepath.Join(dir, "output.txt"), "GITHUB_STEP_SUMMARY="+filepath.Join(dir, "summary.md"),
-		"GITHUB_WORKFLOW=upgrade", "GITHUB_JOB="+command, "GITHUB_RUN_ID=1", "GITHUB_RUN_ATTEMPT=1", "GITHUB_EVENT_NAME=workflow_dispatch",
+		"INPUT_SOAK=2s", "INPUT_ON-FAILURE=pause", "INPUT_NAMESPACE="+testbed.Namespace, "INPUT_REPORT-DIR="+dir,
+		"GITHUB_ACTIONS=true", "GITHUB_OUTPUT="+filepath.Join(dir, "output.txt"), "GITHUB_STEP_SUMMARY="+filepath.Join(dir, "summary.md"), "GITHUB_STATE="+filepath.Join(dir, "state.txt"),
+		"GITHUB_WORKFLOW=upgrade", "GITHUB_ACTOR=alice", "GITHUB_JOB="+command, "GITHUB_RUN_ID=1", "GITHUB_RUN_ATTEMPT=1", "GITHUB_EVENT_NAME=workflow_dispatch",
 		"GITHUB_REPOSITORY=example/platform", "GITHUB_SERVER_URL=https://github.com", "GITHUB_WORKSPACE="+dir, "CI=true",
 	)
 	cmd.Stdout, cmd.Stderr = io.MultiWriter(r.out, log), io.MultiWriter(r.out, log)

@@ -1,0 +1,199 @@
+package upgrade
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// recordLimit is what a ConfigMap can hold, with some room for its metadata.
+const recordLimit = 1<<20 - 32<<10
+
+var recordTime = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+// fullRun has something in every field.
+func fullRun(t *testing.T) *Run {
+	t.Helper()
+	s := sample()
+	s.Cluster.Pools[0].Autoscaling = Autoscaling{Enabled: true, Summary: "1 to 5", Command: "gcloud", Settings: json.RawMessage(`{"enabled":true}`)}
+	p := build(t, s, options())
+	later := recordTime.Add(time.Hour)
+	alice := Holder{Who: "alice", Where: "o/r run 1", Link: "https://example.com", Epoch: 3, Since: recordTime}
+	web := Ref{Kind: "Deployment", Namespace: "default", Name: "web", UID: "w1"}
+	pod := Ref{Kind: "Pod", Namespace: "default", Name: "web-1", UID: "p1"}
+	r := NewRun("20260102-030405-abcdef", p, recordTime)
+	r.State, r.Ending, r.FinishedAt, r.Problem = Paused, RolledBack, &later, "a problem"
+	r.Waiting = []Waiting{{Object: pod, Node: "n1", Reason: "a reason", Budget: "default/web", Passing: true}}
+	r.Next = []string{"look"}
+	r.ReplacedPools["default-pool"] = "default-pool-1-34-2-gke-100"
+	r.Frozen["default-pool"] = s.Cluster.Pools[0].Autoscaling
+	r.TakenBy(alice)
+	r.Steps[0].State, r.Steps[0].StartedAt, r.Steps[0].FinishedAt, r.Steps[0].Operation = StepDone, &recordTime, &later, "operation-1"
+	r.Step("drain-node/default-pool/n1").Baseline = &Baseline{
+		Pods: []Resident{{Pod: pod, Workload: web}}, Ready: map[string]int{"w1": 2}, Homeless: []string{"p9"}, Unserved: []string{"w1/default/web"}, Foreign: []string{"w7"},
+	}
+	r.Moves = []Move{{Pod: pod, Workload: web, Node: "n1", At: recordTime}, {Pod: Ref{Kind: "Pod", Namespace: "default", Name: "bare", UID: "p2"}, Node: "n1", At: later}}
+	r.Unlisted = 5
+	r.CountDrained()
+	r.Acknowledge(Request{Verb: AskUnblock, Arguments: []string{"skip:n1"}, Run: r.ID, By: "bob", At: later, Sequence: 4}, "too late")
+	r.Forced = []Forced{{Pod: pod, By: "bob", At: later}}
+	r.Granted = []Consent{AllowBarePods}
+	r.Approvals = []Approval{{By: "carol", Approved: true, At: recordTime, Where: "Slack"}}
+	return r
+}
+
+func encode(t *testing.T, r *Run, limit int) []byte {
+	t.Helper()
+	data, err := r.Encode(limit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(data) > limit {
+		t.Fatalf("%d bytes, and %d are allowed", len(data), limit)
+	}
+	return data
+}
+
+func decode(t *testing.T, data []byte) *Run {
+	t.Helper()
+	r, err := DecodeRun(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestARunIsReadAsItWasWritten(t *testing.T) {
+	want := fullRun(t)
+	for i, v := 0, reflect.ValueOf(*want); i < v.NumField(); i++ {
+		if name := v.Type().Field(i).Name; v.Field(i).IsZero() && name != "NodesDrained" {
+			t.Errorf("%s is empty: this test proves nothing of it", name)
+		}
+	}
+	got := decode(t, encode(t, want, recordLimit))
+	// What the plan does not write is not there.
+	for i := range want.Plan.Findings {
+		want.Plan.Findings[i].Momentary = false
+	}
+	want.Plan.Cluster.Pools, want.Plan.Cluster.Versions = nil, Versions{}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestANewRunIsReadWithMapsThatCanBeWritten(t *testing.T) {
+	r := decode(t, encode(t, NewRun("1", Plan{}, recordTime), recordLimit))
+	r.ReplacedPools["a"] = "b"
+	r.Frozen["a"] = Autoscaling{}
+}
+
+func TestARecordOfAnotherVersionIsRefused(t *testing.T) {
+	data := string(encode(t, fullRun(t), recordLimit))
+	for name, c := range map[string]struct{ data, want string }{
+		"version": {strings.Replace(data, `"upshift.dev/v1"`, `"upshift.dev/v2"`, 1), "a Run of upshift.dev/v2, and this version of Upshift reads a Run of upshift.dev/v1"},
+		"kind":    {strings.Replace(data, `"Run"`, `"Plan"`, 1), "a Plan of upshift.dev/v1"},
+		"nothing": {`{}`, "reads a Run"},
+		"no JSON": {data[:len(data)/2], "read the record of a run"},
+	} {
+		if r, err := DecodeRun([]byte(c.data)); err == nil || r != nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: got %v, %v, want %q", name, r, err, c.want)
+		}
+	}
+}
+
+// bigRun has moved 30 pods from each of so many nodes; one pod of each hundred nodes was bare.
+func bigRun(nodes int) *Run {
+	uid := func(kind, i int) string { return fmt.Sprintf("%08x-6b1f-4c02-9d3e-%012x", kind, i) }
+	p := Plan{APIVersion: APIVersion, Kind: "Plan", Digest: "sha256:" + strings.Repeat("0", 64), Cluster: Cluster{Name: "cluster-1"}, Findings: []Finding{}, Consents: []Consent{}}
+	pool := PoolPlan{Name: "default-pool", Action: Migrate, Nodes: []string{}, PodsToMove: nodes * 30}
+	p.Steps = append(p.Steps, NewStep(CreatePool, pool.Name, ""), NewStep(WaitNodes, pool.Name, ""), NewStep(CordonPool, pool.Name, ""))
+	for i := range nodes {
+		name := fmt.Sprintf("gke-production-europe-default-pool-%08x-%04x", i*7919, i)
+		pool.Nodes = append(pool.Nodes, name)
+		p.Steps = append(p.Steps, NewStep(DrainNode, pool.Name, name))
+	}
+	p.Pools = []PoolPlan{pool}
+	p.Findings = append(p.Findings, Finding{Check: "emptydir", Severity: Warning, Problem: "loses what its pods keep", Evidence: pool.Nodes})
+	r := NewRun("20260102-030405-abcdef", p, recordTime)
+	for i := range r.Steps {
+		s := &r.Steps[i]
+		at := recordTime.Add(time.Duration(i) * 1234567891)
+		s.State, s.StartedAt, s.FinishedAt = StepDone, &at, &at
+		if s.Kind != DrainNode {
+			continue
+		}
+		for j := range 30 {
+			n := i*30 + j
+			m := Move{
+				Pod:      Ref{Kind: "Pod", Namespace: "team-checkout", Name: fmt.Sprintf("recommendation-frontend-service-%010x-%05x", n*31, n), UID: uid(1, n)},
+				Workload: Ref{Kind: "Deployment", Namespace: "team-checkout", Name: fmt.Sprintf("recommendation-frontend-service-of-team-%d", j), UID: uid(2, j)},
+				Node:     s.Node, At: at,
+			}
+			if j == 0 && i%100 == 3 {
+				m.Workload = Ref{}
+			}
+			r.Moves = append(r.Moves, m)
+		}
+	}
+	r.CountDrained()
+	return r
+}
+
+func TestARunOf1000NodesFitsIntoItsRecord(t *testing.T) {
+	r := bigRun(1000)
+	before, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data := encode(t, r, recordLimit)
+	if after, err := json.Marshal(r); err != nil || string(after) != string(before) {
+		t.Errorf("the run itself was changed: %v", err)
+	}
+	got := decode(t, data)
+	t.Logf("%d bytes as it is; %d in the record, with %d of %d moves", len(before), len(data), len(got.Moves), len(r.Moves))
+	if moved, lost := got.PodsMoved(), len(got.PodsLost()); moved != 30_000-10 || lost != 10 {
+		t.Errorf("%d pods moved and %d lost, want 29990 and 10", moved, lost)
+	}
+	if diff := cmp.Diff(r.PodsLost(), got.PodsLost()); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff(r.Steps, got.Steps); diff != "" {
+		t.Error(diff)
+	}
+	if got.NodesDrained != 1000 {
+		t.Errorf("%d nodes drained", got.NodesDrained)
+	}
+
+	// Another holder goes on with what it read.
+	got.Moves = append(got.Moves, r.Moves[1])
+	again := decode(t, encode(t, got, recordLimit))
+	if again.PodsMoved() != 30_000-10+1 || len(again.PodsLost()) != 10 {
+		t.Errorf("%d pods moved and %d lost after another move", again.PodsMoved(), len(again.PodsLost()))
+	}
+}
+
+func TestTheNewestMovesStayInTheRecord(t *testing.T) {
+	r := bigRun(1000)
+	got := decode(t, encode(t, r, recordLimit))
+	if len(got.Moves) < 11 {
+		t.Fatalf("%d moves are listed", len(got.Moves))
+	}
+	if diff := cmp.Diff(r.Moves[len(r.Moves)-1], got.Moves[len(got.Moves)-1]); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestARunThatCannotFitIsAnError(t *testing.T) {
+	r := bigRun(10)
+	if data, err := r.Encode(1000); err == nil || data != nil || !strings.Contains(err.Error(), "1000 are allowed") {
+		t.Errorf("got %d bytes, %v", len(data), err)
+	}
+	if len(r.Moves) != 300 || r.Unlisted != 0 || len(r.Plan.Steps) == 0 {
+		t.Error("the run itself was changed")
+	}
+}
