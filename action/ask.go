@@ -52,7 +52,7 @@ func (s *session) ask(ctx context.Context) int {
 		}
 		s.out.line("No answer in %s.", answerTimeout)
 	}
-	return s.withLock(ctx, func(lock *runstore.Lock) int {
+	return s.withLock(ctx, func(ctx context.Context, lock *runstore.Lock) int {
 		recorded, err := lock.Run()
 		if err != nil {
 			return s.out.fail(exitFailed, "cannot read the record", err)
@@ -60,7 +60,7 @@ func (s *session) ask(ctx context.Context) int {
 		if why := nothingTo(verb, recorded); why != nil {
 			return s.out.fail(exitBlocked, "nothing to "+verb, why)
 		}
-		return s.goOn(lock, recorded, &request)
+		return s.goOn(ctx, lock, recorded, &request)
 	})
 }
 

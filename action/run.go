@@ -49,14 +49,14 @@ func or(text, otherwise string) string {
 	return text
 }
 
-// withLock runs do while this process holds the cluster's lease.
-func (s *session) withLock(ctx context.Context, do func(*runstore.Lock) int) int {
+// withLock runs do while this process holds the cluster's lease, with a context that ends when that is lost.
+func (s *session) withLock(ctx context.Context, do func(context.Context, *runstore.Lock) int) int {
 	lock, err := s.store.Acquire(ctx, s.who, func(text string) { s.out.line("%s", text) })
 	if err != nil {
 		return s.refused(ctx, err)
 	}
 	s.out.saveState(holderState, lock.Name())
-	exit := do(lock)
+	exit := do(lock.Context(), lock)
 	releasing, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
 	if err := lock.Release(releasing); err != nil {
@@ -79,13 +79,13 @@ func (s *session) refused(ctx context.Context, err error) int {
 
 // upgrade is the command upgrade: it goes on with the run of the record, or starts a new one.
 func (s *session) upgrade(ctx context.Context) int {
-	return s.withLock(ctx, func(lock *runstore.Lock) int {
+	return s.withLock(ctx, func(ctx context.Context, lock *runstore.Lock) int {
 		recorded, err := lock.Run()
 		switch {
 		case err != nil:
 			return s.out.fail(exitFailed, "cannot read the record", err)
 		case recorded == nil || recorded.State.Final():
-			return s.startRun(lock.Context(), lock)
+			return s.startRun(ctx, lock)
 		case recorded.State == upgrade.Paused:
 			s.out.run(recorded)
 			return s.out.fail(exitPaused, "paused, a person is needed", fmt.Errorf("run %s is paused (%s): upshift resume, unblock, rollback or cancel", recorded.ID, recorded.Problem))
@@ -97,7 +97,7 @@ func (s *session) upgrade(ctx context.Context) int {
 			return s.out.fail(exitBlocked, "not approved", fmt.Errorf(
 				"the approved plan is %s, and run %s, which is not finished, has the plan %s: look at it with plan, and approve it", s.cfg.approvedDigest, recorded.ID, recorded.Digest))
 		}
-		return s.goOn(lock, recorded, nil)
+		return s.goOn(ctx, lock, recorded, nil)
 	})
 }
 
@@ -140,7 +140,7 @@ func (s *session) startRun(ctx context.Context, lock *runstore.Lock) int {
 		return s.out.fail(code(ctx, err), "cannot read the approvals", err)
 	}
 	s.out.line("Run %s of %s begins.", run.ID, plan.Digest)
-	return s.carryOut(lock, run, nil)
+	return s.carryOut(ctx, lock, run, nil)
 }
 
 // takeApprovals moves the approvals of the plan, if people gave any, into the run that it becomes.
@@ -155,7 +155,7 @@ func (s *session) takeApprovals(ctx context.Context, run *upgrade.Run) error {
 
 // resume is the command resume.
 func (s *session) resume(ctx context.Context) int {
-	return s.withLock(ctx, func(lock *runstore.Lock) int {
+	return s.withLock(ctx, func(ctx context.Context, lock *runstore.Lock) int {
 		recorded, err := lock.Run()
 		if err != nil {
 			return s.out.fail(exitFailed, "cannot read the record", err)
@@ -163,7 +163,7 @@ func (s *session) resume(ctx context.Context) int {
 		if why := nothingTo("resume", recorded); why != nil {
 			return s.out.fail(exitBlocked, "nothing to resume", why)
 		}
-		return s.goOn(lock, recorded, nil)
+		return s.goOn(ctx, lock, recorded, nil)
 	})
 }
 
@@ -179,15 +179,14 @@ func nothingTo(verb string, run *upgrade.Run) error {
 }
 
 // goOn carries out what is left of a run of the record, and first what a person asks, if anything.
-func (s *session) goOn(lock *runstore.Lock, run *upgrade.Run, first *upgrade.Request) int {
-	ctx := lock.Context()
+func (s *session) goOn(ctx context.Context, lock *runstore.Lock, run *upgrade.Run, first *upgrade.Request) int {
 	if err := s.watch(ctx, run.Plan.Cluster.PoolLabel); err != nil {
 		return s.out.fail(code(ctx, err), "cannot read the cluster", err)
 	}
 	if first == nil {
 		s.out.line("Run %s of %s goes on, with the plan and the options of its record; it was %s.", run.ID, run.Digest, was(run))
 	}
-	return s.carryOut(lock, run, first)
+	return s.carryOut(ctx, lock, run, first)
 }
 
 // was says how a run was left.
@@ -199,8 +198,8 @@ func was(run *upgrade.Run) string {
 }
 
 // carryOut runs the engine on a run that this process holds the lock for.
-func (s *session) carryOut(lock *runstore.Lock, run *upgrade.Run, first *upgrade.Request) int {
-	ctx, stop := context.WithCancelCause(lock.Context())
+func (s *session) carryOut(ctx context.Context, lock *runstore.Lock, run *upgrade.Run, first *upgrade.Request) int {
+	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	after, err := s.store.LastSequence(ctx)
 	if err != nil {
