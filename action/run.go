@@ -56,7 +56,7 @@ func (s *session) withLock(ctx context.Context, do func(context.Context, *runsto
 		return s.refused(ctx, err)
 	}
 	s.out.saveState(holderState, lock.Name())
-	exit := do(lock.Context(), lock)
+	exit := do(lock.Context(), lock) //nolint:contextcheck // it is derived from ctx
 	releasing, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
 	defer cancel()
 	if err := lock.Release(releasing); err != nil {
@@ -84,7 +84,13 @@ func (s *session) upgrade(ctx context.Context) int {
 		switch {
 		case err != nil:
 			return s.out.fail(exitFailed, "cannot read the record", err)
-		case recorded == nil || recorded.State.Final():
+		case recorded == nil:
+			return s.startRun(ctx, lock)
+		case recorded.State.Final():
+			// Once more: the process that finished it may have ended before it could.
+			if err := lock.Archive(ctx, recorded); err != nil {
+				return s.out.fail(code(ctx, err), "cannot keep the last run under its own name", err)
+			}
 			return s.startRun(ctx, lock)
 		case recorded.State == upgrade.Paused:
 			s.out.run(recorded)

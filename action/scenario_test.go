@@ -184,10 +184,11 @@ func digest(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv("DIGEST", plan.Digest)
 }
 
-// fault: "fault never-ready", "fault quota" or "fault refused".
+// fault: "fault never-ready", "fault quota", "fault refused" or "fault slow".
 func fault(ts *testscript.TestScript, _ bool, args []string) {
 	faults := map[string]gkeemu.Fault{
 		"refused":     {Method: "CreateNodePool", Error: status.Error(codes.PermissionDenied, "the caller does not have permission")},
+		"slow":        {Method: "CreateNodePool", OperationDelay: 25 * time.Second},
 		"never-ready": {Method: "CreateNodePool", NodesNeverReady: true},
 		"quota": {Method: "CreateNodePool", NodesBeforeError: 1, OperationError: &rpcstatus.Status{
 			Code: int32(codes.ResourceExhausted), Message: "Insufficient regional quota to satisfy request: resource \"CPUS\".",

@@ -74,8 +74,12 @@ func (c *cluster) CreatePool(_ context.Context, clone upgrade.Clone) (string, er
 	if !c.notMade {
 		c.pools = append(c.pools, upgrade.Pool{Name: clone.Name, Version: clone.Version, MadeBy: clone.Run})
 	}
+	prefix := "new"
+	if clone.Of != "old" {
+		prefix = "new-" + clone.Of
+	}
 	for i := range clone.NodesPerZone {
-		c.state.Nodes = append(c.state.Nodes, upgrade.Node{Name: fmt.Sprintf("new-%d", i), Pool: clone.Name, Version: clone.Version, Ready: !c.notReady})
+		c.state.Nodes = append(c.state.Nodes, upgrade.Node{Name: fmt.Sprintf("%s-%d", prefix, i), Pool: clone.Name, Version: clone.Version, Ready: !c.notReady})
 	}
 	return "op", nil
 }
@@ -245,9 +249,14 @@ func (r *record) load(t *testing.T) *upgrade.Run {
 // planned is a run of an upgrade of c that has not begun.
 func planned(t *testing.T, c *cluster) *upgrade.Run {
 	t.Helper()
+	return plannedWith(t, c, upgrade.DeleteEach)
+}
+
+func plannedWith(t *testing.T, c *cluster, policy upgrade.DeletePolicy) *upgrade.Run {
+	t.Helper()
 	plan, err := upgrade.BuildPlan(upgrade.Snapshot{
 		Cluster: upgrade.Cluster{Name: "c", Project: "p", Location: "l", ControlPlaneVersion: "1.34.2", Pools: c.pools}, State: c.State(),
-	}, upgrade.Options{Target: "control-plane", Delete: upgrade.DeleteEach, Soak: upgrade.Seconds(time.Hour)})
+	}, upgrade.Options{Target: "control-plane", Delete: policy, Soak: upgrade.Seconds(time.Hour)})
 	if err != nil {
 		t.Fatal(err)
 	}

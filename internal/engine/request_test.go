@@ -233,58 +233,120 @@ func TestUnblock(t *testing.T) {
 	})
 }
 
-// TestACrashAtAnySaveIsGoneOnFrom ends the process at every save, once before the record has it and once after, and goes on
-// with what the record has: nothing is done twice.
-func TestACrashAtAnySaveIsGoneOnFrom(t *testing.T) {
-	errCrash := errors.New("crash")
-	for k := 1; ; k++ {
-		crashed := false
-		for _, stored := range []bool{false, true} {
-			synctest.Test(t, func(t *testing.T) {
-				c, r := newCluster(), &record{}
-				run := planned(t, c)
-				if err := r.Save(t.Context(), run); err != nil {
-					t.Fatal(err)
-				}
-				saves := 0
-				_ = goOn(t.Context(), c, run, func(e *Engine) {
-					e.Record = r
-					r.fails = func(run *upgrade.Run) error {
-						if saves++; saves != k {
-							return nil
+// twoPools is blocked on its second pool: pod api-0, on node other-0.
+func twoPools() *cluster {
+	c := newCluster()
+	c.pools = append(c.pools, upgrade.Pool{Name: "other", Version: "1.33.1", Zones: []string{"a"}, Autoscaling: upgrade.Autoscaling{Enabled: true, Summary: "2 to 3"}})
+	api := upgrade.Workload{Ref: upgrade.Ref{Kind: "Deployment", Namespace: "ns", Name: "api", UID: "api"}, Wanted: 1}
+	c.state.Workloads["api"] = api
+	c.state.Nodes = append(c.state.Nodes, upgrade.Node{Name: "other-0", Pool: "other", Zone: "a", Version: "1.33.1", Ready: true})
+	c.state.Pods = append(c.state.Pods, upgrade.Pod{Namespace: "ns", Name: "api-0", UID: "api-0", Node: "other-0", Workload: api.Ref, Ready: true})
+	c.fails["evict api-0"] = errors.New("no")
+	return c
+}
+
+func TestARollbackLeavesFinishedPools(t *testing.T) {
+	for policy, want := range map[upgrade.DeletePolicy][]string{
+		upgrade.DeleteEach:  {"old-1-34-2", "other"},
+		upgrade.DeleteAtEnd: {"old", "other"},
+		upgrade.DeleteNever: {"old", "other"},
+	} {
+		for _, verb := range []upgrade.Verb{upgrade.AskRollback, upgrade.AskCancel} {
+			t.Run(fmt.Sprintf("%s, delete %s", verb, policy), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					c := twoPools()
+					run := plannedWith(t, c, policy)
+					_ = goOn(t.Context(), c, run, func(e *Engine) { asking(e, upgrade.Request{Verb: verb}) })
+					var pools []string
+					for _, p := range c.pools {
+						pools = append(pools, p.Name)
+					}
+					slices.Sort(pools)
+					if verb == upgrade.AskRollback && !slices.Equal(pools, want) {
+						t.Errorf("pools %v, want %v", pools, want)
+					}
+					for _, n := range c.state.Nodes {
+						if n.Unschedulable {
+							t.Errorf("node %s is left cordoned", n.Name)
 						}
-						crashed = true
-						if stored {
-							r.last, _ = run.Encode(1 << 20)
+					}
+					if !run.State.Final() || len(run.Frozen) != 0 || count(c.calls, "autoscaling of other: 2 to 3") != 1 {
+						t.Errorf("run %s (%s), frozen %v, calls %v", run.State, run.Problem, run.Frozen, c.calls)
+					}
+					for _, p := range c.state.Pods {
+						if !slices.ContainsFunc(c.state.Nodes, func(n upgrade.Node) bool { return n.Name == p.Node }) {
+							t.Errorf("pod %s is on %q, which is gone", p.Name, p.Node)
 						}
-						return errCrash
 					}
 				})
-				r.fails = nil
-				again := r.load(t)
-				if crashed {
-					if err := goOn(t.Context(), c, again, func(e *Engine) { e.Record = r }); err != nil {
-						t.Errorf("crash at save %d: %v", k, err)
-					}
-				}
-				once := []string{"create", "evict web-0", "evict web-1", "delete old"}
-				for _, call := range once {
-					if n := count(c.calls, call); n != 1 {
-						t.Errorf("crash at save %d (stored: %t): %s %d times", k, stored, call, n)
-					}
-				}
-				if again = r.load(t); again.State != upgrade.Succeeded || len(again.Moves) != 2 || len(c.pools) != 1 || len(again.Frozen) != 0 {
-					t.Errorf("crash at save %d (stored: %t): run %s, moves %v, pools %v, frozen %v", k, stored, again.State, again.Moves, c.pools, again.Frozen)
-				}
 			})
 		}
-		if !crashed {
-			if k < 15 {
-				t.Errorf("only %d saves", k)
+	}
+}
+
+// TestACrashAtAnySaveIsGoneOnFrom ends the process at every save, once before the record has it and once after, and goes on
+// with what the record has: nothing is done twice. So does a run that turns back.
+func TestACrashAtAnySaveIsGoneOnFrom(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		make  func() *cluster
+		once  []string
+		state upgrade.RunState
+		pool  string
+	}{
+		{"forward", newCluster, []string{"create", "evict web-0", "evict web-1", "delete old"}, upgrade.Succeeded, "old-1-34-2"},
+		{"back", blocked, []string{"create", "evict web-0x", "delete old-1-34-2"}, upgrade.RolledBack, "old"},
+	} {
+		for k, crashed := 1, true; crashed; k++ {
+			crashed = false
+			for _, stored := range []bool{false, true} {
+				synctest.Test(t, func(t *testing.T) {
+					c, r := test.make(), &record{}
+					run := planned(t, c)
+					run.Plan.Options.OnFailure = upgrade.RollbackOnFailure
+					if err := r.Save(t.Context(), run); err != nil {
+						t.Fatal(err)
+					}
+					saves := 0
+					_ = goOn(t.Context(), c, run, func(e *Engine) {
+						e.Record = r
+						r.fails = func(run *upgrade.Run) error {
+							if saves++; saves != k {
+								return nil
+							}
+							crashed = true
+							if stored {
+								r.last, _ = run.Encode(1 << 20)
+							}
+							return errors.New("crash")
+						}
+					})
+					r.fails = nil
+					again := r.load(t)
+					if crashed && !again.State.Final() {
+						_ = goOn(t.Context(), c, again, func(e *Engine) { e.Record = r }) // how it ends is looked at
+					}
+					for _, call := range test.once {
+						if n := countExactly(c.calls, call); n != 1 {
+							t.Errorf("%s, crash at save %d (stored: %t): %s %d times", test.name, k, stored, call, n)
+						}
+					}
+					again = r.load(t)
+					if again.State != test.state || len(again.Moves) != 2 || len(c.pools) != 1 || c.pools[0].Name != test.pool || len(again.Frozen) != 0 || cordoned(c, test.pool) != 0 {
+						t.Errorf("%s, crash at save %d (stored: %t): run %s (%s), moves %v, pools %v, frozen %v", test.name, k, stored, again.State, again.Problem, again.Moves, c.pools, again.Frozen)
+					}
+				})
 			}
-			return
+			if !crashed && k < 15 {
+				t.Errorf("%s: only %d saves", test.name, k)
+			}
 		}
 	}
+}
+
+// countExactly counts a call, whatever follows its first words.
+func countExactly(calls []string, call string) int {
+	return count(calls, call+" ") + len(calls) - len(slices.DeleteFunc(slices.Clone(calls), func(c string) bool { return c == call }))
 }
 
 // lost is a lock that is lost after some confirmations.

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -53,8 +54,11 @@ func (e *Engine) createPool(ctx context.Context, step upgrade.Step, pool upgrade
 			Of: pool.Name, Name: pool.NewName, Version: pool.To, NodesPerZone: e.nodesPerZone(pool), Inherits: pool.Autoscaling, Run: e.run.ID,
 		})
 	})
-	if ctx.Err() != nil {
+	switch {
+	case ctx.Err() != nil:
 		return context.Cause(ctx)
+	case errors.As(err, new(*unrecorded)):
+		return err
 	}
 	// A finished operation is not yet a pool as wanted, and a failed one may have made a pool.
 	there, lookErr := e.newPool(ctx, pool)
