@@ -133,6 +133,15 @@ func (o *output) startRun(run *upgrade.Run) {
 	o.set("run-id", run.ID)
 }
 
+// summarize puts how the run went into the job summary.
+func (o *output) summarize(run *upgrade.Run) {
+	summary, err := runSummary(run)
+	if err != nil {
+		o.line("upshift: run for the job summary: %s", err)
+	}
+	o.summary.WriteString(summary)
+}
+
 // done ends a command about a run that another process carries out, or that nobody does, with one more line if there is one.
 func (o *output) done(run *upgrade.Run, format string, args ...any) int {
 	o.set("run-id", run.ID)
@@ -140,6 +149,7 @@ func (o *output) done(run *upgrade.Run, format string, args ...any) int {
 		o.set("result", string(run.State))
 	}
 	o.results(run)
+	o.summarize(run)
 	if format != "" {
 		o.line(format, args...)
 	}
@@ -158,18 +168,13 @@ func (o *output) saveState(name, value string) {
 func (o *output) endRun(run *upgrade.Run, err error, first *upgrade.Request) int {
 	o.set("result", string(run.State))
 	o.results(run)
-	summary, summaryErr := runSummary(run, time.Now())
-	if summaryErr != nil {
-		o.line("upshift: run for the job summary: %s", summaryErr)
-	}
-	o.summary.WriteString(summary)
-	took := round(time.Since(run.StartedAt))
+	o.summarize(run)
 	exit, title := exitCode(run, err, first)
 	begin := "Stopped after"
 	if exit == exitDone {
 		begin = strings.ToUpper(title[:1]) + title[1:] + " in"
 	}
-	o.line("%s %s: %s.", begin, took, counts(run))
+	o.line("%s %s: %s.", begin, round(took(run)), counts(run))
 	for _, w := range run.Waiting {
 		o.line("Waiting for %s", w)
 	}
@@ -234,7 +239,7 @@ func (o *output) results(run *upgrade.Run) {
 	o.set("nodes-drained", fmt.Sprint(run.NodesDrained))
 	o.set("pods-moved", fmt.Sprint(run.PodsMoved()))
 	o.setJSON("replaced-pools", run.ReplacedPools)
-	o.set("duration-seconds", fmt.Sprint(int(time.Since(run.StartedAt).Seconds())))
+	o.set("duration-seconds", fmt.Sprint(int(took(run).Seconds())))
 	next := run.Next
 	if next == nil {
 		next = []string{}
@@ -309,6 +314,14 @@ func (o *output) holding(run *upgrade.Run, held *runstore.Held) {
 	default:
 		o.line("Lease    nobody")
 	}
+}
+
+// took is how long the run has taken, pauses included.
+func took(run *upgrade.Run) time.Duration {
+	if run.FinishedAt != nil {
+		return run.FinishedAt.Sub(run.StartedAt)
+	}
+	return time.Since(run.StartedAt)
 }
 
 // writeReport writes a file of the report directory, whole or not at all. Without a directory it does nothing.

@@ -175,6 +175,9 @@ func (s *session) resume(ctx context.Context) int {
 
 // nothingTo says why a run cannot be paused, resumed and so on, nil if it can.
 func nothingTo(verb string, run *upgrade.Run) error {
+	if verb == string(upgrade.AskRollback) {
+		verb = "roll back"
+	}
 	switch {
 	case run == nil:
 		return fmt.Errorf("nothing to %s: no run is recorded on this cluster", verb)

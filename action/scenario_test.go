@@ -371,14 +371,23 @@ func held(ts *testscript.TestScript, _ bool, _ []string) {
 	}
 }
 
-// api: "api away DURATION" has the Kubernetes API unreachable for so long.
+// api: "api cut" and "api restore" make the Kubernetes API unreachable and reachable; "api away DURATION" does both.
 func api(ts *testscript.TestScript, _ bool, args []string) {
-	d, err := time.ParseDuration(args[1])
-	ts.Check(err)
 	proxy := of(ts).bed.Lab.Proxy()
-	proxy.Cut()
-	<-time.After(d) // the length of the outage is what the scenario is about
-	ts.Check(proxy.Restore())
+	switch args[0] {
+	case "cut":
+		proxy.Cut()
+	case "restore":
+		ts.Check(proxy.Restore())
+	case "away":
+		d, err := time.ParseDuration(args[1])
+		ts.Check(err)
+		proxy.Cut()
+		<-time.After(d) // the length of the outage is what the scenario is about
+		ts.Check(proxy.Restore())
+	default:
+		ts.Fatalf("api: unknown argument %s", args[0])
+	}
 }
 
 // asked: "asked CODE DURATION ARGS..." runs upshift, demands an exit code, and that it took at most so long.

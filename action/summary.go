@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"text/template"
-	"time"
 
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
@@ -19,8 +18,8 @@ func planSummary(p upgrade.Plan, granted []upgrade.Consent) (string, error) {
 }
 
 // runSummary is how a run went, as Markdown.
-func runSummary(run *upgrade.Run, now time.Time) (string, error) {
-	return render("run", map[string]any{"Run": run, "Took": round(now.Sub(run.StartedAt))})
+func runSummary(run *upgrade.Run) (string, error) {
+	return render("run", map[string]any{"Run": run, "Took": round(took(run))})
 }
 
 func render(name string, data any) (string, error) {

@@ -462,6 +462,35 @@ func TestAWriteWhoseAnswerWasLostIsKnownAsOurOwn(t *testing.T) {
 	}
 }
 
+func TestAWriteThatWasGivenUpIsKnownAsOurOwnWhenTheNextIsMade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		c, slow := m.client(), new(atomic.Bool)
+		c.fate = func(call string) fate {
+			if call == "update configmaps" && slow.CompareAndSwap(true, false) {
+				return fate{before: 2 * time.Second}
+			}
+			return fate{}
+		}
+		l := acquire(t.Context(), t, c.store(), alice)
+		run := aRun()
+		save(t, l, run)
+		slow.Store(true)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		run.NodesDrained = 1
+		if err := l.Save(ctx, run); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+		time.Sleep(2 * time.Second)
+		run.NodesDrained = 2
+		save(t, l, run)
+		if got, err := readRun(peek(&m.maps, runName)); err != nil || got.NodesDrained != 2 {
+			t.Errorf("got %+v, %v", got, err)
+		}
+	})
+}
+
 func TestARecordThatSomebodyElseChangedHaltsTheRun(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(m *memory)
