@@ -20,6 +20,8 @@ const (
 	// releaseTimeout is for giving the lease back. With the drain's last calls and the engine's checkpoint it stays below the 5 s in
 	// which an interrupted process has to be done.
 	releaseTimeout = 1250 * time.Millisecond
+	// calmReleaseTimeout is the same for a process that has time: a change whose answer was lost may have to be waited for.
+	calmReleaseTimeout = 15 * time.Second
 	// holderState is what the job's step tells its clean-up: the name under which it holds the lease.
 	holderState = "holder"
 	// archiveTimeout is for keeping a finished run under its own name.
@@ -57,7 +59,11 @@ func (s *session) withLock(ctx context.Context, do func(context.Context, *runsto
 	}
 	s.out.saveState(holderState, lock.Name())
 	exit := do(lock.Context(), lock) //nolint:contextcheck // it is derived from ctx
-	releasing, cancel := context.WithTimeout(context.WithoutCancel(ctx), releaseTimeout)
+	timeout := calmReleaseTimeout
+	if ctx.Err() != nil {
+		timeout = releaseTimeout
+	}
+	releasing, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
 	defer cancel()
 	if err := lock.Release(releasing); err != nil {
 		s.out.line("upshift: the lease could not be released, and is free by itself half a minute from now: %s", err)

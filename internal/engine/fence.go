@@ -2,6 +2,8 @@ package engine
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
@@ -72,23 +74,41 @@ func (f fencedProvider) SetAutoscaling(ctx context.Context, pool string, a upgra
 	return operation, err
 }
 
-// confirmations bounds how often a change is attempted whose time runs out: some minutes in all. While the Kubernetes API is away the
-// lock is not confirmed, so that is not counted.
-const confirmations = 10
+const (
+	// confirmations bounds how often a change is attempted whose time runs out: some minutes in all. While the Kubernetes API is
+	// away the lock is not confirmed, so that is not counted.
+	confirmations = 10
+	// lastCalls is how long a change under way is given when the run is stopped: what is answered is known.
+	lastCalls = 750 * time.Millisecond
+)
 
 // confirmed makes a change once the lock is confirmed. When the time for which it was confirmed runs out first, what came of the
 // change is not known; it is attempted again, and looks first.
 func confirmed(ctx context.Context, lock Lock, do func(context.Context) error) error {
+	calls, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastCalls, giveUp) })()
 	for try := 1; ; try++ {
-		held, cancel, err := lock.Confirm(ctx)
-		if err != nil {
-			return err
-		}
-		err = do(held)
-		late := held.Err() != nil && ctx.Err() == nil
-		cancel()
+		late, err := confirmOnce(ctx, calls, lock, do)
 		if err == nil || !late || try == confirmations {
 			return err
 		}
 	}
+}
+
+// confirmOnce makes one attempt, and tells whether its time ran out.
+func confirmOnce(ctx, calls context.Context, lock Lock, do func(context.Context) error) (late bool, err error) {
+	attempt, over := context.WithCancel(calls)
+	defer over()
+	held, cancel, err := lock.Confirm(attempt)
+	if err != nil {
+		return false, err
+	}
+	defer cancel()
+	err = do(held)
+	late = held.Err() != nil && ctx.Err() == nil
+	if err != nil && !errors.As(err, new(*upgrade.Busy)) {
+		over() // the lock has to know that this change may still take effect
+	}
+	return late, err
 }

@@ -28,17 +28,19 @@ func (s *Store) Ask(ctx context.Context, r upgrade.Request) (upgrade.Request, er
 			if err != nil {
 				return err
 			}
-			if before.Run == r.Run && before.Sequence > 0 && time.Now().Before(deadline) {
-				run, err := s.Current(ctx)
-				if err != nil {
-					return err
-				}
-				if run != nil && run.ID == r.Run && run.Acknowledged < before.Sequence {
-					wait = true
-					return errUnread
-				}
+			run, err := s.Current(ctx)
+			if err != nil {
+				return err
 			}
-			r.Sequence = before.Sequence + 1
+			read := int64(0)
+			if run != nil {
+				read = run.Acknowledged
+			}
+			if before.Run == r.Run && read < before.Sequence && time.Now().Before(deadline) {
+				wait = true
+				return errUnread
+			}
+			r.Sequence = max(before.Sequence, read) + 1 // also if people deleted the ConfigMap meanwhile
 			data, err := json.Marshal(r)
 			m.Data[requestKey] = string(data)
 			return err

@@ -108,6 +108,10 @@ func (l *Lock) take(ctx context.Context, meanwhile func(string)) error {
 		if err != nil {
 			return err
 		}
+		if lease != nil && holderOf(lease) == l.name { // taken, and the answer was lost
+			l.lease = lease
+			return nil
+		}
 		if lease != nil && holderOf(lease) != "" {
 			duration := l.store.timing.duration
 			if d := lease.Spec.LeaseDurationSeconds; d != nil {
@@ -136,6 +140,8 @@ func (l *Lock) take(ctx context.Context, meanwhile func(string)) error {
 			continue
 		case lease == nil && apierrors.IsNotFound(err):
 			return &NoNamespace{l.store.namespace}
+		case passing(err) && ctx.Err() == nil && time.Since(begun) < requestTimeout:
+			continue
 		}
 		return fmt.Errorf("take the lease %s/%s: %w", l.store.namespace, leaseName, err)
 	}
@@ -189,10 +195,11 @@ func (l *Lock) tryTake(ctx context.Context, lease *coordinationv1.Lease) error {
 	} else {
 		taken, err = l.store.leases.Update(ctx, lease, metav1.UpdateOptions{})
 	}
+	l.validUntil = l.until(sent)
 	if err != nil {
 		return err
 	}
-	l.lease, l.validUntil = taken, l.until(sent)
+	l.lease = taken
 	return nil
 }
 
@@ -396,7 +403,8 @@ func (l *Lock) Hold(ctx context.Context) (context.Context, context.CancelFunc, e
 	switch {
 	case l.ctx.Err() != nil:
 		return nil, nil, l.cause()
-	case !time.Now().Before(l.validUntil):
+	case !time.Now().Before(l.validUntil), time.Now().Round(0).After(l.validUntil.Round(0)):
+		// Both clocks: the monotonic one stands still while a machine is suspended, and the other can be set.
 		if l.failure == nil {
 			return nil, nil, errors.New("the lease is not renewed yet")
 		}
@@ -523,12 +531,24 @@ func (l *Lock) Release(ctx context.Context) error {
 }
 
 func (l *Lock) free(ctx context.Context) error {
-	_, err := l.store.Free(ctx, l.name)
+	_, err := l.store.free(ctx, l.name)
 	return err
 }
 
-// Free releases the lease of a holder that is no more, and tells whether it held it. Name is what Lock.Name was.
+// Free releases the lease of a holder that is no more, and tells whether it held it. Name is what Lock.Name was. What the holder had
+// sent when it ended is waited for.
 func (s *Store) Free(ctx context.Context, name string) (bool, error) {
+	lease, err := s.lease(ctx)
+	if err != nil || lease == nil || holderOf(lease) != name {
+		return false, err
+	}
+	if err := pause(ctx, s.timing.margin); err != nil {
+		return false, err
+	}
+	return s.free(ctx, name)
+}
+
+func (s *Store) free(ctx context.Context, name string) (bool, error) {
 	for {
 		lease, err := s.lease(ctx)
 		if err != nil || lease == nil || holderOf(lease) != name {
