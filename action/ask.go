@@ -88,6 +88,7 @@ func (s *session) await(ctx context.Context, r upgrade.Request) (exit int, answe
 	following, cancel := context.WithCancel(ctx)
 	defer cancel()
 	deadline := time.After(answerTimeout)
+	var settling *upgrade.Run
 	runs := s.store.Follow(following)
 	for {
 		select {
@@ -103,12 +104,18 @@ func (s *session) await(ctx context.Context, r upgrade.Request) (exit int, answe
 				return s.out.fail(exitFailed, "not obeyed", fmt.Errorf("run %s is %s, and did not come to it", run.ID, run.State)), true
 			case handled.Refused != "":
 				return s.out.fail(exitFailed, "not obeyed", errors.New(handled.Refused)), true
-			case r.Verb == upgrade.AskCancel && !run.State.Final():
-				deadline = time.After(settleTimeout)
+			case r.Verb == upgrade.AskCancel && run.State == upgrade.Running:
+				if settling == nil {
+					deadline = time.After(settleTimeout)
+				}
+				settling = run
 				continue
 			}
 			return s.obeyed(run, r), true
 		case <-deadline:
+			if settling != nil {
+				return s.out.done(settling, "Run %s is being cancelled, by %s: nothing is drained any more, and what is ours is put back. Watch it with status.", settling.ID, settling.Holder()), true
+			}
 			return 0, false
 		}
 	}

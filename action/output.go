@@ -307,8 +307,10 @@ func (o *output) run(run *upgrade.Run) {
 // holding prints who holds the lease.
 func (o *output) holding(run *upgrade.Run, held *runstore.Held) {
 	switch {
+	case held != nil && time.Since(held.Renewed) > time.Minute:
+		o.line("Lease    %s, who has not renewed it since %s and seems to be gone: upgrade or resume takes it over", held.Holder, held.Renewed.UTC().Format(time.RFC3339))
 	case held != nil:
-		o.line("Lease    %s", held)
+		o.line("Lease    %s, renewed at %s", held.Holder, held.Renewed.UTC().Format(time.RFC3339))
 	case run.State == upgrade.Running:
 		o.line("Lease    nobody: the run was left, and upgrade or resume goes on with it")
 	default:

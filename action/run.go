@@ -148,21 +148,21 @@ func (s *session) startRun(ctx context.Context, lock *runstore.Lock) int {
 		return s.out.nothingToDo(run)
 	}
 	run.Granted = s.cfg.granted
-	if err := s.takeApprovals(ctx, run); err != nil {
-		return s.out.fail(code(ctx, err), "cannot read the approvals", err)
-	}
+	s.takeApprovals(ctx, run)
 	s.out.line("Run %s of %s begins.", run.ID, plan.Digest)
 	return s.carryOut(ctx, lock, run, nil)
 }
 
-// takeApprovals moves the approvals of the plan, if people gave any, into the run that it becomes.
-func (s *session) takeApprovals(ctx context.Context, run *upgrade.Run) error {
+// takeApprovals puts the approvals of the plan, if people gave any, into the run that it becomes.
+func (s *session) takeApprovals(ctx context.Context, run *upgrade.Run) {
 	proposal, err := s.store.Proposal(ctx)
-	if err != nil || proposal == nil || proposal.Approvals.Digest != run.Digest {
-		return err
+	if err != nil {
+		s.out.line("Note     the approvals cannot be read: %s", err)
+		return
 	}
-	run.Approvals = proposal.ApprovalsOf(run.Digest, run.StartedAt)
-	return s.store.Withdraw(ctx)
+	if proposal != nil {
+		run.Approvals = proposal.ApprovalsOf(run.Digest, run.StartedAt)
+	}
 }
 
 // resume is the command resume.
@@ -198,10 +198,30 @@ func (s *session) goOn(ctx context.Context, lock *runstore.Lock, run *upgrade.Ru
 	if err := s.watch(ctx, run.Plan.Cluster.PoolLabel); err != nil {
 		return s.out.fail(code(ctx, err), "cannot read the cluster", err)
 	}
+	if s.cfg.command == "upgrade" {
+		s.tellIgnored(run)
+	}
 	if first == nil {
 		s.out.line("Run %s of %s goes on, with the plan and the options of its record; it was %s.", run.ID, run.Digest, was(run))
 	}
 	return s.carryOut(ctx, lock, run, first)
+}
+
+// tellIgnored names the inputs that differ from the record's options, which are the ones that count.
+func (s *session) tellIgnored(run *upgrade.Run) {
+	asked, recorded := s.cfg.options, run.Plan.Options
+	for _, o := range []struct {
+		input     string
+		ask, have any
+	}{
+		{"strategy", asked.Strategy, recorded.Strategy}, {"drain-timeout", time.Duration(asked.DrainTimeout), time.Duration(recorded.DrainTimeout)},
+		{"soak", time.Duration(asked.Soak), time.Duration(recorded.Soak)}, {"delete-old-pools", asked.Delete, recorded.Delete},
+		{"on-failure", asked.OnFailure, recorded.OnFailure},
+	} {
+		if o.ask != o.have {
+			s.out.line("Note     %s: %v does not apply: run %s began with %v, and goes on with it", o.input, o.ask, run.ID, o.have)
+		}
+	}
 }
 
 // was says how a run was left.
@@ -222,6 +242,12 @@ func (s *session) carryOut(ctx context.Context, lock *runstore.Lock, run *upgrad
 	}
 	run.Acknowledged = after // what nobody was there to read is asked anew by who still wants it
 	run.TakenBy(lock.Holder())
+	if len(run.Approvals) > 0 && run.Step(run.Steps[0].ID).StartedAt == nil {
+		// Recorded first, and then no longer pending.
+		if err := errors.Join(lock.Save(ctx, run), s.store.Withdraw(ctx, run.Digest)); err != nil {
+			return s.out.fail(code(ctx, err), "cannot record the approvals", err)
+		}
+	}
 	defer s.limit(stop)()
 	s.out.startRun(run)
 	e := engine.Engine{

@@ -59,7 +59,8 @@ func (e *Engine) thaw(ctx context.Context, pool upgrade.PoolPlan, settings upgra
 		name = pool.NewName
 	}
 	if !slices.ContainsFunc(pools, func(p upgrade.Pool) bool { return p.Name == name }) {
-		return fmt.Errorf("restore autoscaling: pool %s is not there", name)
+		delete(e.run.Frozen, pool.Name) // somebody deleted the pool, and its autoscaling with it
+		return nil
 	}
 	err = e.change(ctx, upgrade.NewStep(upgrade.RestoreAutoscaling, name, ""), func(ctx context.Context) (string, error) {
 		return e.provider().SetAutoscaling(ctx, name, settings)
@@ -80,7 +81,7 @@ func (e *Engine) learnDeletions(ctx context.Context) error {
 		}
 		pools, err := e.Provider.Pools(ctx)
 		if err != nil {
-			return &Paused{Problem: fmt.Sprintf("cannot tell whether pool %s is being deleted: %s", s.Pool, err)}
+			return &undecided{fmt.Errorf("cannot tell whether pool %s is being deleted: %w", s.Pool, err)}
 		}
 		there := slices.IndexFunc(pools, func(p upgrade.Pool) bool { return p.Name == s.Pool })
 		if there < 0 || pools[there].Deleting {
@@ -89,6 +90,12 @@ func (e *Engine) learnDeletions(ctx context.Context) error {
 	}
 	return nil
 }
+
+// undecided is the error of a run that must not turn now, since it is not known whether a pool is going away.
+type undecided struct{ err error }
+
+func (u *undecided) Error() string { return u.err.Error() }
+func (u *undecided) Unwrap() error { return u.err }
 
 // canTurnBack says why a rollback would undo nothing, empty if it would.
 func (e *Engine) canTurnBack() string {
@@ -140,6 +147,8 @@ func (e *Engine) carryOn() []string {
 	switch e.run.Ending {
 	case upgrade.RolledBack:
 		next = append(next, "to stop the rollback and keep both pools: upshift cancel")
+	case upgrade.Cancelled, upgrade.Failed:
+		next = []string{"to have it put back: upshift resume"}
 	case "":
 		next = append(next, "to back out: upshift rollback, which moves the pods back and deletes the new pool; or upshift cancel, which keeps both")
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -70,7 +71,9 @@ type Engine struct {
 	// Notify is told every event, one at a time.
 	Notify func(upgrade.Event)
 
-	run       *upgrade.Run
+	run *upgrade.Run
+	// stop ends the work that is under way, and notifying is held while Notify is called.
+	stop      context.CancelCauseFunc
 	notifying sync.Mutex
 }
 
@@ -108,10 +111,7 @@ const (
 // where it was, also on its way back.
 func (e *Engine) Run(ctx context.Context, run *upgrade.Run) error {
 	e.run = run
-	err := e.learnDeletions(ctx)
-	if err == nil {
-		err = e.obeyFirst(ctx)
-	}
+	err := e.obeyFirst(ctx)
 	if errors.As(err, new(*Refused)) {
 		return err
 	}
@@ -126,10 +126,7 @@ func (e *Engine) Run(ctx context.Context, run *upgrade.Run) error {
 		}
 		switch {
 		case asked != nil:
-			if err = e.learnDeletions(ctx); err == nil {
-				_, err = e.obey(*asked)
-			}
-			if err == nil {
+			if _, err = e.obey(ctx, *asked); err == nil {
 				continue
 			}
 		case err == nil:
@@ -156,7 +153,7 @@ func (e *Engine) takeUp() {
 		e.run.Problem = ""
 	}
 	for i, s := range e.run.Steps {
-		if s.State == upgrade.StepSkipped && !e.skippedFirst(s.Node) {
+		if s.State == upgrade.StepSkipped && e.triesAll() {
 			e.run.Steps[i].State = upgrade.StepPending // a person who goes on has it tried again
 		}
 	}
@@ -165,14 +162,19 @@ func (e *Engine) takeUp() {
 // advance carries out what is left in the direction of the run, until it is done, fails, or a request comes in.
 func (e *Engine) advance(ctx context.Context) (*upgrade.Request, error) {
 	work, stop := context.WithCancelCause(ctx)
+	e.stop = stop
 	var wait sync.WaitGroup
 	defer wait.Wait()
 	defer stop(nil)
 	wait.Go(func() { e.listen(work, stop) })
 	err := e.work(work)
 	var asked *request
-	if err != nil && ctx.Err() == nil && errors.As(context.Cause(work), &asked) {
+	var lost *unrecorded
+	switch cause := context.Cause(work); {
+	case err != nil && ctx.Err() == nil && errors.As(cause, &asked):
 		return &asked.Request, nil
+	case err != nil && errors.As(cause, &lost):
+		return nil, lost
 	}
 	return nil, err
 }
@@ -253,10 +255,18 @@ func (e *Engine) halted(err error) error {
 func (e *Engine) troubled(ctx context.Context, err error) (bool, error) {
 	var paused *Paused
 	byPerson := errors.As(err, new(*askedToPause))
+	if !byPerson {
+		if unknown := e.learnDeletions(ctx); unknown != nil {
+			err = fmt.Errorf("%w; and before: %w", unknown, err)
+		}
+	}
 	pausing := errors.As(err, &paused)
 	switch {
 	case byPerson:
 		e.run.State, e.run.Problem, e.run.Next = upgrade.Paused, err.Error(), e.carryOn()
+	case errors.As(err, new(*undecided)):
+		e.run.State, e.run.Problem, e.run.Next = upgrade.Paused, err.Error(), e.carryOn()
+		err = &Paused{Problem: err.Error()}
 	case e.run.Ending == "" && e.run.Plan.Options.OnFailure == upgrade.RollbackOnFailure && e.canTurnBack() == "":
 		e.turnBack(err.Error())
 		return false, nil
@@ -270,11 +280,9 @@ func (e *Engine) troubled(ctx context.Context, err error) (bool, error) {
 		e.run.Ending, e.run.Problem = upgrade.Failed, err.Error()
 		return false, nil // and then what is ours is put back
 	default:
-		// On the way out already: the run ends all the same, and says what is left.
-		now := time.Now()
-		e.run.State, e.run.FinishedAt = e.run.Ending, &now
-		e.run.Problem += "; and putting things back: " + err.Error()
-		e.run.Next = e.leftBehind()
+		// It is not over before what is ours is put back.
+		err = &Paused{Problem: "what is ours could not all be put back: " + err.Error()}
+		e.run.State, e.run.Problem, e.run.Next = upgrade.Paused, err.Error(), e.carryOn()
 	}
 	if saveErr := e.saveLast(ctx); saveErr != nil {
 		return true, e.halted(saveErr)
@@ -317,7 +325,24 @@ func (e *Engine) steps(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return e.skipped("")
+}
+
+// skipped is an error that names the nodes, of a pool or of all, that a person had left out.
+func (e *Engine) skipped(pool string) error {
+	var nodes []string
+	for _, s := range e.run.Steps {
+		if s.Kind == upgrade.DrainNode && s.State == upgrade.StepSkipped && (pool == "" || s.Pool == pool) {
+			nodes = append(nodes, s.Node)
+		}
+	}
+	if len(nodes) == 0 {
+		return nil
+	}
+	return &Paused{
+		Problem: "the run is not over, since a person had these nodes skipped: " + strings.Join(nodes, ", "),
+		Next:    []string{"to drain them after all: upshift resume"},
+	}
 }
 
 // step carries out one step between two saves.
@@ -405,7 +430,7 @@ func (e *Engine) do(ctx context.Context, step upgrade.Step, pool upgrade.PoolPla
 	case upgrade.WaitNodes:
 		return e.waitNodes(ctx, step, pool)
 	case upgrade.CordonPool:
-		return e.cordonPool(ctx, step)
+		return e.cordonPool(ctx, step, pool)
 	case upgrade.UncordonPool:
 		return e.uncordonPool(ctx, step.Pool)
 	case upgrade.DrainNode:
@@ -431,8 +456,10 @@ func (e *Engine) notify(event upgrade.Event) {
 	e.notifying.Lock()
 	defer e.notifying.Unlock()
 	event.Time = time.Now()
-	for _, s := range e.run.Steps {
-		if s.Kind != upgrade.DrainNode || event.Step.Kind != upgrade.DrainNode || e.takesOver(s.Pool) != e.takesOver(event.Step.Pool) {
+	// Only the goroutine that carries out the run tells of drains: others must not read the steps.
+	for i := 0; event.Step.Kind == upgrade.DrainNode && i < len(e.run.Steps); i++ {
+		s := e.run.Steps[i]
+		if s.Kind != upgrade.DrainNode || s.State == upgrade.StepDropped || e.takesOver(s.Pool) != e.takesOver(event.Step.Pool) {
 			continue
 		}
 		event.Of++

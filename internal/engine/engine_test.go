@@ -29,6 +29,10 @@ type cluster struct {
 	fails map[string]error
 	// notReady makes the nodes of new pools never Ready.
 	notReady bool
+	// loseDelete makes a deletion that is begun answer with an error, and poolsFail the list of pools after it.
+	loseDelete, poolsFail bool
+	// foreign is a pool that somebody makes in the moment in which ours is to be made.
+	foreign string
 	// notMade makes no pool at all, and busy is answered to changes first, once each.
 	notMade bool
 	busy    []*upgrade.Busy
@@ -59,6 +63,9 @@ func (c *cluster) note(format string, args ...any) error {
 func (c *cluster) Pools(context.Context) ([]upgrade.Pool, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.poolsFail && slices.Contains(c.calls, "delete old") {
+		return nil, errors.New("try later")
+	}
 	return slices.Clone(c.pools), nil
 }
 
@@ -67,6 +74,10 @@ func (c *cluster) CreatePool(_ context.Context, clone upgrade.Clone) (string, er
 	defer c.mu.Unlock()
 	if slices.ContainsFunc(c.pools, func(p upgrade.Pool) bool { return p.Name == clone.Name }) {
 		return "", nil // adopted
+	}
+	if c.foreign == clone.Name {
+		c.pools = append(c.pools, upgrade.Pool{Name: clone.Name, Version: clone.Version})
+		c.state.Nodes = append(c.state.Nodes, upgrade.Node{Name: "theirs", Pool: clone.Name, Ready: true})
 	}
 	if err := c.note("create %s like %s at %s, %d a zone", clone.Name, clone.Of, clone.Version, clone.NodesPerZone); err != nil {
 		return "", err
@@ -97,6 +108,12 @@ func (c *cluster) DeletePool(_ context.Context, name string) (string, error) {
 	}
 	if err := c.note("delete %s", name); err != nil {
 		return "", err
+	}
+	if c.loseDelete {
+		for i, p := range c.pools {
+			c.pools[i].Deleting = c.pools[i].Deleting || p.Name == name
+		}
+		return "", errors.New("connection lost")
 	}
 	c.pools = slices.DeleteFunc(c.pools, func(p upgrade.Pool) bool { return p.Name == name })
 	c.state.Nodes = slices.DeleteFunc(slices.Clone(c.state.Nodes), func(n upgrade.Node) bool { return n.Pool == name })
@@ -508,14 +525,19 @@ func TestAPoolThatIsBeingDeletedIsNotUncordoned(t *testing.T) {
 		c := newCluster()
 		c.fails["autoscaling of old-1-34-2: 1 to 5"] = errors.New("rate limit")
 		run, _ := carryOut(t, t.Context(), c, nil)
-		if run.State != upgrade.Failed || slices.ContainsFunc(c.calls, func(call string) bool { return strings.HasPrefix(call, "uncordon") }) {
+		if run.State != upgrade.Paused || run.Ending != upgrade.Failed || slices.ContainsFunc(c.calls, func(call string) bool { return strings.HasPrefix(call, "uncordon") }) {
 			t.Errorf("run %s, calls %v", run.State, c.calls)
 		}
 		want := []string{
+			"to have it put back: upshift resume",
 			"autoscaling of old-1-34-2 (1 to 5) is off until the upgrade is finished; to turn it on by hand: turn on old-1-34-2",
 		}
 		if diff := cmp.Diff(want, run.Next); diff != "" {
 			t.Error(diff)
+		}
+		delete(c.fails, "autoscaling of old-1-34-2: 1 to 5")
+		if err := goOn(t.Context(), c, run, nil); err == nil || run.State != upgrade.Failed || len(run.Frozen) != 0 || !strings.Contains(run.Problem, "rate limit") {
+			t.Errorf("run %s (%s), frozen %v, error %v", run.State, run.Problem, run.Frozen, err)
 		}
 	})
 }

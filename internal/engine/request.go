@@ -28,7 +28,7 @@ func (e *Engine) obeyFirst(ctx context.Context) error {
 	if e.First == nil {
 		return nil
 	}
-	refused, err := e.obey(*e.First)
+	refused, err := e.obey(ctx, *e.First)
 	switch {
 	case err != nil:
 		return err
@@ -42,8 +42,8 @@ func (e *Engine) obeyFirst(ctx context.Context) error {
 }
 
 // obey does what a request asks, between two steps, and notes in the run what came of it. Its error ends the run for now.
-func (e *Engine) obey(r upgrade.Request) (refused string, err error) {
-	refused, err = e.consider(r)
+func (e *Engine) obey(ctx context.Context, r upgrade.Request) (refused string, err error) {
+	refused, err = e.consider(ctx, r)
 	e.run.Acknowledge(r, refused)
 	text := r.String()
 	if refused != "" {
@@ -54,9 +54,14 @@ func (e *Engine) obey(r upgrade.Request) (refused string, err error) {
 }
 
 // consider changes the run as r asks, or says why not.
-func (e *Engine) consider(r upgrade.Request) (refused string, err error) {
+func (e *Engine) consider(ctx context.Context, r upgrade.Request) (refused string, err error) {
 	if r.Run != e.run.ID {
 		return fmt.Sprintf("it is about run %s, and this is %s", r.Run, e.run.ID), nil
+	}
+	if r.Verb == upgrade.AskCancel || r.Verb == upgrade.AskRollback {
+		if err := e.learnDeletions(ctx); err != nil {
+			return err.Error(), nil
+		}
 	}
 	switch r.Verb {
 	case upgrade.AskPause:
@@ -66,7 +71,7 @@ func (e *Engine) consider(r upgrade.Request) (refused string, err error) {
 		return "", &askedToPause{by: r.By}
 	case upgrade.AskCancel:
 		if e.run.Ending == upgrade.Failed {
-			return "the run has failed, and only what is ours is put back", nil
+			return "", nil // what is ours is put back already
 		}
 		e.run.Ending, e.run.Problem, e.run.Waiting = upgrade.Cancelled, "cancelled by "+r.By, nil
 		return "", nil
@@ -106,6 +111,8 @@ func (e *Engine) considerUnblock(r upgrade.Request) string {
 			return fmt.Sprintf("the run does not drain a node %s", u.Skip)
 		case e.run.Steps[i].State == upgrade.StepDone:
 			return fmt.Sprintf("node %s is drained already", u.Skip)
+		case e.run.Steps[i].State == upgrade.StepDropped:
+			return fmt.Sprintf("the run is rolled back, and does not drain node %s any more", u.Skip)
 		}
 		e.run.Steps[i].State = upgrade.StepSkipped
 	case !u.Force.IsZero():
@@ -115,13 +122,13 @@ func (e *Engine) considerUnblock(r upgrade.Request) string {
 	return "" // the step begins anew, with a new deadline
 }
 
-// skippedFirst tells that the request with which the run is taken up is to skip the node.
-func (e *Engine) skippedFirst(node string) bool {
+// triesAll tells that the nodes that a person had skipped are tried again: when the run is taken up for no other purpose.
+func (e *Engine) triesAll() bool {
 	if e.First == nil {
-		return false
+		return true
 	}
 	u, err := e.First.Unblock()
-	return err == nil && u.Skip == node
+	return err == nil && u.Retry
 }
 
 // forced are the UIDs of the pods that a person let go.

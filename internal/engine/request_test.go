@@ -213,7 +213,7 @@ func TestUnblock(t *testing.T) {
 		run, err := carryOut(t, t.Context(), c, func(e *Engine) {
 			asking(e, upgrade.Request{Verb: upgrade.AskUnblock, Arguments: []string{"skip:old-1"}})
 		})
-		if err == nil || run.State != upgrade.Paused || run.Problem != "pool old is not deleted, since a person had these nodes skipped: old-1" || slices.Contains(c.calls, "delete old") {
+		if err == nil || run.State != upgrade.Paused || run.Problem != "the run is not over, since a person had these nodes skipped: old-1" || slices.Contains(c.calls, "delete old") {
 			t.Errorf("run %s (%s), error %v", run.State, run.Problem, err)
 		}
 		delete(c.fails, "evict web-1")
@@ -229,6 +229,72 @@ func TestUnblock(t *testing.T) {
 		})
 		if run.State != upgrade.Paused || time.Since(start) < 30*time.Minute || len(run.Handled) != 2 || run.Handled[1].Refused != "the run does not drain a node nobody" {
 			t.Errorf("run %s after %s, handled %v", run.State, time.Since(start), run.Handled)
+		}
+	})
+}
+
+func TestTwoNodesCanBeSkippedOneAfterTheOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := blocked()
+		c.fails["evict web-0"] = errors.New("no")
+		run := plannedWith(t, c, upgrade.DeleteNever)
+		for _, node := range []string{"old-0", "old-1"} {
+			_ = goOn(t.Context(), c, run, func(e *Engine) {
+				e.First = &upgrade.Request{Verb: upgrade.AskUnblock, Arguments: []string{"skip:" + node}, Run: "run-1", By: "alice"}
+			})
+		}
+		if want := "the run is not over, since a person had these nodes skipped: old-0, old-1"; run.State != upgrade.Paused || run.Problem != want {
+			t.Errorf("run %s (%s)", run.State, run.Problem)
+		}
+		clear(c.fails)
+		if err := goOn(t.Context(), c, run, nil); err != nil || run.NodesDrained != 2 {
+			t.Errorf("run %s (%s), error %v", run.State, run.Problem, err)
+		}
+	})
+}
+
+func TestADeletionWhoseAnswerIsLostIsNotTurnedBack(t *testing.T) {
+	for _, onFailure := range []upgrade.FailurePolicy{upgrade.PauseOnFailure, upgrade.RollbackOnFailure} {
+		synctest.Test(t, func(t *testing.T) {
+			c := newCluster()
+			c.loseDelete = true
+			run := planned(t, c)
+			run.Plan.Options.OnFailure = onFailure
+			_ = goOn(t.Context(), c, run, nil)
+			if count(c.calls, "uncordon") != 0 || slices.Contains(c.calls, "delete old-1-34-2") || !run.GoingAway("old") {
+				t.Errorf("run %s (%s), calls %v", run.State, run.Problem, c.calls)
+			}
+		})
+	}
+}
+
+func TestWhoCannotAskTheProviderDoesNotTurnBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		c.loseDelete, c.poolsFail = true, true
+		run := planned(t, c)
+		run.Plan.Options.OnFailure = upgrade.RollbackOnFailure
+		_ = goOn(t.Context(), c, run, nil)
+		if run.State != upgrade.Paused || run.Ending != "" || !strings.HasPrefix(run.Problem, "cannot tell whether pool old is being deleted: ") || count(c.calls, "uncordon") != 0 {
+			t.Errorf("run %s (%s) on its way to %q, calls %v", run.State, run.Problem, run.Ending, c.calls)
+		}
+		c.loseDelete, c.poolsFail = false, false
+		if err := goOn(t.Context(), c, run, nil); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestAForeignPoolInPlaceOfTheNewOneIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		run := planned(t, c)
+		run.Plan.Options.OnFailure = upgrade.RollbackOnFailure
+		c.fails["create old-1-34-2 like old at 1.34.2, 2 a zone"] = errors.New("exists already, and no run made it")
+		c.foreign = "old-1-34-2"
+		_ = goOn(t.Context(), c, run, nil)
+		if run.State != upgrade.RolledBack || count(c.calls, "cordon") != 0 || count(c.calls, "evict") != 0 || count(c.calls, "delete") != 0 || len(c.pools) != 2 {
+			t.Errorf("run %s (%s), calls %v", run.State, run.Problem, c.calls)
 		}
 	})
 }

@@ -172,7 +172,12 @@ func (e *Engine) until(ctx context.Context, timeout time.Duration, condition fun
 }
 
 // cordonPool cordons every node of a pool before the first of them is drained, so that no pod moves twice.
-func (e *Engine) cordonPool(ctx context.Context, step upgrade.Step) error {
+func (e *Engine) cordonPool(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
+	if step.Pool == pool.NewName {
+		if foreign, err := e.foreign(ctx, pool); err != nil || foreign {
+			return err // what is not ours is not touched; deleting it is refused
+		}
+	}
 	for _, n := range e.Cluster.State().PoolNodes(step.Pool) {
 		if err := e.cordon(ctx, step, n); err != nil {
 			return err
@@ -229,7 +234,9 @@ func (e *Engine) recordWaiting(ctx context.Context, event upgrade.Event) {
 		return
 	}
 	e.run.Waiting = event.Waiting
-	_ = e.save(ctx) // news for others; a record that cannot be written stops the run at its next step
+	if err := e.save(ctx); err != nil && ctx.Err() == nil {
+		e.stop(err) // nothing may be evicted without a record
+	}
 }
 
 // remedies are the commands with which a person finds out more about what a drain waits for.
@@ -251,9 +258,16 @@ func remedies(waiting []upgrade.Waiting) []string {
 	return next
 }
 
+// soak waits until the last drain is long enough ago.
 func (e *Engine) soak(ctx context.Context) error {
+	last := time.Time{}
+	for _, s := range e.run.Steps {
+		if s.Kind == upgrade.DrainNode && s.FinishedAt != nil && s.FinishedAt.After(last) {
+			last = *s.FinishedAt
+		}
+	}
 	select {
-	case <-time.After(time.Duration(e.run.Plan.Options.Soak)):
+	case <-time.After(time.Until(last.Add(time.Duration(e.run.Plan.Options.Soak)))):
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -265,6 +279,9 @@ func (e *Engine) soak(ctx context.Context) error {
 func (e *Engine) deletePool(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
 	if err := e.mayDelete(ctx, step, pool); err != nil {
 		return err
+	}
+	if foreign, err := e.foreign(ctx, pool); err != nil || foreign && step.Pool == pool.NewName {
+		return err // somebody else's, which the run found in its place and never used
 	}
 	err := e.change(ctx, step, func(ctx context.Context) (string, error) {
 		// Looked at again at each attempt: what was empty before somebody else's operation may not be after it.
@@ -282,31 +299,28 @@ func (e *Engine) deletePool(ctx context.Context, step upgrade.Step, pool upgrade
 	return nil
 }
 
-// mayDelete returns nil if every node of the pool was drained, and, in a rollback, if a run made the pool.
+// mayDelete returns nil if no node of the pool was skipped, and, in a rollback, if a run made the pool.
 func (e *Engine) mayDelete(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
-	var skipped []string
-	for _, s := range e.run.Steps {
-		if s.Kind == upgrade.DrainNode && s.Pool == step.Pool && s.State == upgrade.StepSkipped {
-			skipped = append(skipped, s.Node)
-		}
-	}
-	if len(skipped) > 0 {
-		return &Paused{
-			Problem: fmt.Sprintf("pool %s is not deleted, since a person had these nodes skipped: %s", step.Pool, strings.Join(skipped, ", ")),
-			Next:    []string{"to drain them after all: upshift resume"},
-		}
+	if err := e.skipped(step.Pool); err != nil {
+		return err
 	}
 	if step.Pool == pool.Name {
 		return nil
 	}
+	foreign, err := e.foreign(ctx, pool)
+	if made := e.run.Step(upgrade.NewStep(upgrade.CreatePool, pool.Name, "").ID); err == nil && foreign && made != nil && made.State == upgrade.StepDone {
+		err = &Paused{Problem: fmt.Sprintf("pool %s is not deleted: it does not say that a run of Upshift made it", pool.NewName)}
+	}
+	return err
+}
+
+// foreign tells that there is a pool of the new one's name, and that no run made it.
+func (e *Engine) foreign(ctx context.Context, pool upgrade.PoolPlan) (bool, error) {
 	there, err := e.newPool(ctx, pool)
 	if err != nil {
-		return fmt.Errorf("look at the new pool %s: %w", pool.NewName, err)
+		return false, fmt.Errorf("look at pool %s: %w", pool.NewName, err)
 	}
-	if there != nil && there.MadeBy == "" {
-		return &Paused{Problem: fmt.Sprintf("pool %s is not deleted: it does not say any more that a run of Upshift made it", pool.NewName)}
-	}
-	return nil
+	return there != nil && there.MadeBy == "", nil
 }
 
 // emptied returns nil if an uncached read shows that nothing but what leaves with its node is on the pool. Nodes that joined

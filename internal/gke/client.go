@@ -126,9 +126,9 @@ var Endpoints = []string{"auto", "dns", "private", "public"}
 
 // Access reads where the cluster's API is, and takes application-default credentials for it. Which is one of Endpoints.
 func (p *Provider) Access(ctx context.Context, which string) (Access, error) {
-	cluster, err := rpc(ctx, p.client.GetCluster, &containerpb.GetClusterRequest{Name: p.name.String()})
+	cluster, err := p.get(ctx)
 	if err != nil {
-		return Access{}, fmt.Errorf("get cluster %s: %w", p.name, err)
+		return Access{}, err
 	}
 	access, err := endpoint(cluster, which)
 	if err != nil {
@@ -179,9 +179,9 @@ func endpoint(cluster *containerpb.Cluster, which string) (Access, error) {
 // Recognizes tells whether a Kubernetes API at host (a URL) that is trusted by ca (PEM) can be this cluster's. It says no only
 // if GKE names another host and another certificate: a proxy may stand in front of either.
 func (p *Provider) Recognizes(ctx context.Context, host string, ca []byte) (bool, error) {
-	cluster, err := rpc(ctx, p.client.GetCluster, &containerpb.GetClusterRequest{Name: p.name.String()})
+	cluster, err := p.get(ctx)
 	if err != nil {
-		return false, fmt.Errorf("get cluster %s: %w", p.name, err)
+		return false, err
 	}
 	for _, which := range Endpoints {
 		access, err := endpoint(cluster, which)
@@ -195,14 +195,23 @@ func (p *Provider) Recognizes(ctx context.Context, host string, ca []byte) (bool
 	return len(ca) == 0 || cluster.GetMasterAuth().GetClusterCaCertificate() == "", nil
 }
 
-// Cluster reads the cluster, its pools and the versions that its channel offers.
-func (p *Provider) Cluster(ctx context.Context) (upgrade.Cluster, error) {
+// get reads the cluster.
+func (p *Provider) get(ctx context.Context) (*containerpb.Cluster, error) {
 	cluster, err := rpc(ctx, p.client.GetCluster, &containerpb.GetClusterRequest{Name: p.name.String()})
 	if status.Code(err) == codes.NotFound {
-		return upgrade.Cluster{}, fmt.Errorf("there is no cluster %s in project %s at %s, or it may not be seen: %w", p.name.Cluster, p.name.Project, p.name.Location, err)
+		return nil, fmt.Errorf("there is no cluster %s in project %s at %s, or it may not be seen: %w", p.name.Cluster, p.name.Project, p.name.Location, err)
 	}
 	if err != nil {
-		return upgrade.Cluster{}, fmt.Errorf("get cluster %s: %w", p.name, err)
+		return nil, fmt.Errorf("get cluster %s: %w", p.name, err)
+	}
+	return cluster, nil
+}
+
+// Cluster reads the cluster, its pools and the versions that its channel offers.
+func (p *Provider) Cluster(ctx context.Context) (upgrade.Cluster, error) {
+	cluster, err := p.get(ctx)
+	if err != nil {
+		return upgrade.Cluster{}, err
 	}
 	server, err := rpc(ctx, p.client.GetServerConfig, &containerpb.GetServerConfigRequest{Name: p.name.parent()})
 	if err != nil {

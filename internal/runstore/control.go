@@ -24,10 +24,7 @@ func (s *Store) Ask(ctx context.Context, r upgrade.Request) (upgrade.Request, er
 	for {
 		wait := false
 		_, err := s.put(ctx, controlName, func(m *corev1.ConfigMap) error {
-			before, err := readRequest(m)
-			if err != nil {
-				return err
-			}
+			before := readRequest(m)
 			run, err := s.Current(ctx)
 			if err != nil {
 				return err
@@ -56,17 +53,13 @@ func (s *Store) Ask(ctx context.Context, r upgrade.Request) (upgrade.Request, er
 
 var errUnread = errors.New("an earlier request is not read yet")
 
-// readRequest is the zero Request if there is none.
-func readRequest(m *corev1.ConfigMap) (upgrade.Request, error) {
+// readRequest is the zero Request if there is none, or none that can be read: that asks for nothing, and the next takes its place.
+func readRequest(m *corev1.ConfigMap) upgrade.Request {
 	var r upgrade.Request
-	data, ok := m.Data[requestKey]
-	if !ok {
-		return r, nil
+	if err := json.Unmarshal([]byte(m.Data[requestKey]), &r); err != nil {
+		return upgrade.Request{}
 	}
-	if err := json.Unmarshal([]byte(data), &r); err != nil {
-		return r, fmt.Errorf("ConfigMap %s/%s: read the request: %w", m.Namespace, m.Name, err)
-	}
-	return r, nil
+	return r
 }
 
 // LastSequence is that of the last request that was made, 0 if none was.
@@ -75,8 +68,7 @@ func (s *Store) LastSequence(ctx context.Context) (int64, error) {
 	if err != nil || m == nil {
 		return 0, err
 	}
-	r, err := readRequest(m)
-	return r.Sequence, err
+	return readRequest(m).Sequence, nil
 }
 
 // Requests sends the requests that are made from now on, those with a sequence above after, until ctx ends.
@@ -84,9 +76,9 @@ func (s *Store) Requests(ctx context.Context, after int64) <-chan upgrade.Reques
 	requests := make(chan upgrade.Request)
 	go func() {
 		for m := range s.follow(ctx, controlName) {
-			r, err := readRequest(m)
-			if err != nil || r.Sequence <= after {
-				continue // what cannot be read asks nothing; who wrote it sees that nobody answers
+			r := readRequest(m)
+			if r.Sequence <= after {
+				continue
 			}
 			after = r.Sequence
 			select {
@@ -164,11 +156,20 @@ func (s *Store) Vote(ctx context.Context, digest string, change func([]upgrade.A
 	return err
 }
 
-// Withdraw forgets the pending proposal.
-func (s *Store) Withdraw(ctx context.Context) error {
+// Withdraw forgets the pending proposal if it is that of the digest. One that took its place meanwhile stays.
+func (s *Store) Withdraw(ctx context.Context, digest string) error {
+	m, err := s.get(ctx, planName)
+	if err != nil || m == nil {
+		return err
+	}
+	var a upgrade.Approvals
+	if err := json.Unmarshal([]byte(m.Data[approvalsKey]), &a); err != nil || a.Digest != digest {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	if err := s.maps.Delete(ctx, planName, metav1.DeleteOptions{}); err != nil && !apierrors.IsNotFound(err) {
+	err = s.maps.Delete(ctx, planName, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{ResourceVersion: &m.ResourceVersion}})
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 		return fmt.Errorf("delete ConfigMap %s/%s: %w", s.namespace, planName, err)
 	}
 	return nil

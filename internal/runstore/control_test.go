@@ -177,8 +177,14 @@ func TestAProposalIsKeptUntilItIsWithdrawn(t *testing.T) {
 		if err := s.Vote(t.Context(), "sha256:2", unchanged); err == nil {
 			t.Error("a vote for another plan counts")
 		}
+		if err := s.Withdraw(t.Context(), "sha256:2"); err != nil {
+			t.Error(err)
+		}
+		if p, err := s.Proposal(t.Context()); p == nil || err != nil {
+			t.Errorf("another plan's end withdrew it: %v, %v", p, err)
+		}
 		for range 2 {
-			if err := s.Withdraw(t.Context()); err != nil {
+			if err := s.Withdraw(t.Context(), "sha256:1"); err != nil {
 				t.Error(err)
 			}
 		}

@@ -44,7 +44,7 @@ type Held struct {
 }
 
 func (h *Held) Error() string {
-	return fmt.Sprintf("%s works on this cluster, and was last seen at %s", h.Holder, h.Renewed.UTC().Format("15:04:05 UTC"))
+	return fmt.Sprintf("%s works on this cluster, and was last seen at %s", h.Holder, h.Renewed.UTC().Format(time.RFC3339))
 }
 
 // Lock is the right to change the cluster, for as long as its Context is alive. It is safe for concurrent use.
