@@ -76,6 +76,8 @@ type session struct {
 	// kube is how the Kubernetes API is reached, and store the records there.
 	kube  *rest.Config
 	store *runstore.Store
+	// sequence is that of the last request that was made before this process had the lease.
+	sequence int64
 	// cluster is the Kubernetes cluster with full caches, nil until watch.
 	cluster *kube.Cluster
 }

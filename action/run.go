@@ -58,6 +58,10 @@ func (s *session) withLock(ctx context.Context, do func(context.Context, *runsto
 		return s.refused(ctx, err)
 	}
 	s.out.saveState(holderState, lock.Name())
+	// What nobody was there to read is asked anew by who still wants it.
+	if s.sequence, err = s.store.LastSequence(ctx); err != nil {
+		s.out.line("Note     what was asked of earlier runs cannot be read: %s", err)
+	}
 	exit := do(lock.Context(), lock) //nolint:contextcheck // it is derived from ctx
 	timeout := calmReleaseTimeout
 	if ctx.Err() != nil {
@@ -236,11 +240,7 @@ func was(run *upgrade.Run) string {
 func (s *session) carryOut(ctx context.Context, lock *runstore.Lock, run *upgrade.Run, first *upgrade.Request) int {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	after, err := s.store.LastSequence(ctx)
-	if err != nil {
-		return s.out.fail(code(ctx, err), "cannot read what was asked of earlier runs", err)
-	}
-	run.Acknowledged = after // what nobody was there to read is asked anew by who still wants it
+	run.Acknowledged = max(s.sequence, run.Acknowledged)
 	run.TakenBy(lock.Holder())
 	if len(run.Approvals) > 0 && run.Step(run.Steps[0].ID).StartedAt == nil {
 		// Recorded first, and then no longer pending.
@@ -252,9 +252,9 @@ func (s *session) carryOut(ctx context.Context, lock *runstore.Lock, run *upgrad
 	s.out.startRun(run)
 	e := engine.Engine{
 		Provider: s.provider, Cluster: s.cluster, Lock: lock, Record: &journal{lock: lock, session: s}, First: first,
-		Requests: s.store.Requests(ctx, after), Outages: lock.Outages(), Notify: s.out.event,
+		Requests: s.store.Requests(ctx, run.Acknowledged), Outages: lock.Outages(), Notify: s.out.event,
 	}
-	err = e.Run(ctx, run)
+	err := e.Run(ctx, run)
 	if run.State.Final() {
 		archiving, cancel := context.WithTimeout(ctx, archiveTimeout)
 		defer cancel()

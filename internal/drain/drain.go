@@ -146,7 +146,10 @@ func Node(ctx context.Context, c Cluster, node string, o Options) (Result, error
 		if !next.wake.IsZero() {
 			wake = earlier(wake, next.wake)
 		}
-		timer := time.NewTimer(wake.Sub(now))
+		if spent := time.Since(now); spent > time.Second {
+			deadline = deadline.Add(spent) // telling can wait for an API that is away
+		}
+		timer := time.NewTimer(time.Until(wake))
 		select {
 		case <-changed:
 		case a := <-answers:

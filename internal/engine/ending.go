@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
@@ -79,6 +80,9 @@ func (e *Engine) learnDeletions(ctx context.Context) error {
 		if s.Kind != upgrade.DeletePool || s.StartedAt == nil || e.run.GoingAway(s.Pool) {
 			continue
 		}
+		if err := e.awaitGivenUp(ctx); err != nil {
+			return &undecided{fmt.Errorf("cannot tell whether pool %s is being deleted: %w", s.Pool, err)}
+		}
 		pools, err := e.Provider.Pools(ctx)
 		if err != nil {
 			return &undecided{fmt.Errorf("cannot tell whether pool %s is being deleted: %w", s.Pool, err)}
@@ -89,6 +93,19 @@ func (e *Engine) learnDeletions(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// landing is how long after it was given up a change can still take effect: what the lock assumes too.
+const landing = 5 * time.Second
+
+// awaitGivenUp waits until a change that was given up has taken effect or never will.
+func (e *Engine) awaitGivenUp(ctx context.Context) error {
+	select {
+	case <-time.After(time.Until(e.givenUp.Add(landing))):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // undecided is the error of a run that must not turn now, since it is not known whether a pool is going away.
@@ -105,18 +122,21 @@ func (e *Engine) canTurnBack() string {
 		case pool.Action != upgrade.Migrate:
 		case e.run.GoingAway(pool.Name):
 			finished = pool.Name
-		default:
+		case e.touched(pool.Name):
 			return ""
 		}
+	}
+	if finished == "" {
+		return ""
 	}
 	return fmt.Sprintf("pool %s is deleted, or being deleted: there is nothing to go back to", finished)
 }
 
 // turnBack makes the run undo every pool whose old one is still there, the last first.
 func (e *Engine) turnBack(why string) {
-	e.run.Ending, e.run.Problem, e.run.Waiting = upgrade.RolledBack, why, nil
+	e.run.Ending, e.run.Problem, e.run.Waiting, e.run.Forced = upgrade.RolledBack, why, nil, nil
 	for i, s := range e.run.Steps {
-		if s.State != upgrade.StepDone {
+		if s.State != upgrade.StepDone && !e.run.GoingAway(s.Pool) { // what is past its point of no return is finished
 			e.run.Steps[i].State, e.run.Steps[i].Baseline = upgrade.StepDropped, nil
 		}
 	}

@@ -75,6 +75,8 @@ type Engine struct {
 	// stop ends the work that is under way, and notifying is held while Notify is called.
 	stop      context.CancelCauseFunc
 	notifying sync.Mutex
+	// givenUp is when a change was last given up without an answer.
+	givenUp time.Time
 }
 
 // Paused is the error of a run that a person has to look at. Nothing that was done is undone.
@@ -247,7 +249,10 @@ func (e *Engine) interrupted(ctx context.Context) error {
 // halted ends a run whose record can no longer be written. What the record says stays as it is, and so does everything else.
 func (e *Engine) halted(err error) error {
 	e.run.State, e.run.Problem = upgrade.Interrupted, err.Error()
-	e.run.Next = []string{"see who else works on this cluster: upshift status; then go on with resume, or end the run with cancel or rollback"}
+	e.run.Next = []string{"once the record can be written again: upshift resume"}
+	if errors.As(err, new(*upgrade.Halt)) {
+		e.run.Next = []string{"see who else works on this cluster: upshift status; then go on with resume, or end the run with cancel or rollback"}
+	}
 	return &upgrade.Halt{Problem: err.Error()}
 }
 
@@ -492,10 +497,14 @@ func (e *Engine) change(ctx context.Context, step upgrade.Step, attempt func(con
 			return nil
 		}
 		e.update(step.ID, func(s *upgrade.Step) { s.Operation = operation })
-		if err := e.save(ctx); err != nil {
-			return err
+		// Saving waits while the Kubernetes API is away; the provider's operation is watched meanwhile.
+		saved := make(chan error, 1)
+		go func() { saved <- e.save(ctx) }()
+		err = e.Provider.Wait(ctx, operation, e.progress(step))
+		if saveErr := <-saved; saveErr != nil {
+			return saveErr
 		}
-		return e.Provider.Wait(ctx, operation, e.progress(step))
+		return err
 	}
 }
 

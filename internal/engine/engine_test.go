@@ -31,6 +31,8 @@ type cluster struct {
 	notReady bool
 	// loseDelete makes a deletion that is begun answer with an error, and poolsFail the list of pools after it.
 	loseDelete, poolsFail bool
+	// deletion is the operation that deletes a pool, empty for at once.
+	deletion string
 	// foreign is a pool that somebody makes in the moment in which ours is to be made.
 	foreign string
 	// notMade makes no pool at all, and busy is answered to changes first, once each.
@@ -115,9 +117,12 @@ func (c *cluster) DeletePool(_ context.Context, name string) (string, error) {
 		}
 		return "", errors.New("connection lost")
 	}
+	if c.deletion != "" {
+		return c.deletion, nil // and the pool stays
+	}
 	c.pools = slices.DeleteFunc(c.pools, func(p upgrade.Pool) bool { return p.Name == name })
 	c.state.Nodes = slices.DeleteFunc(slices.Clone(c.state.Nodes), func(n upgrade.Node) bool { return n.Pool == name })
-	return "", nil
+	return c.deletion, nil
 }
 
 func (c *cluster) SetAutoscaling(_ context.Context, pool string, a upgrade.Autoscaling) (string, error) {

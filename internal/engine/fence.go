@@ -45,13 +45,21 @@ func (f fenced) Uncordon(ctx context.Context, node string) error {
 // fencedProvider is a provider that changes pools only while the lock is held.
 type fencedProvider struct {
 	Provider
-	lock Lock
+	engine *Engine
 }
 
-func (e *Engine) provider() fencedProvider { return fencedProvider{e.Provider, e.Lock} }
+func (e *Engine) provider() fencedProvider { return fencedProvider{e.Provider, e} }
+
+func (f fencedProvider) confirmed(ctx context.Context, do func(context.Context) error) error {
+	err := confirmed(ctx, f.engine.Lock, do)
+	if err != nil && !errors.As(err, new(*upgrade.Busy)) {
+		f.engine.givenUp = time.Now()
+	}
+	return err
+}
 
 func (f fencedProvider) CreatePool(ctx context.Context, clone upgrade.Clone) (operation string, err error) {
-	err = confirmed(ctx, f.lock, func(ctx context.Context) (err error) {
+	err = f.confirmed(ctx, func(ctx context.Context) (err error) {
 		operation, err = f.Provider.CreatePool(ctx, clone)
 		return err
 	})
@@ -59,7 +67,7 @@ func (f fencedProvider) CreatePool(ctx context.Context, clone upgrade.Clone) (op
 }
 
 func (f fencedProvider) DeletePool(ctx context.Context, name string) (operation string, err error) {
-	err = confirmed(ctx, f.lock, func(ctx context.Context) (err error) {
+	err = f.confirmed(ctx, func(ctx context.Context) (err error) {
 		operation, err = f.Provider.DeletePool(ctx, name)
 		return err
 	})
@@ -67,7 +75,7 @@ func (f fencedProvider) DeletePool(ctx context.Context, name string) (operation 
 }
 
 func (f fencedProvider) SetAutoscaling(ctx context.Context, pool string, a upgrade.Autoscaling) (operation string, err error) {
-	err = confirmed(ctx, f.lock, func(ctx context.Context) (err error) {
+	err = f.confirmed(ctx, func(ctx context.Context) (err error) {
 		operation, err = f.Provider.SetAutoscaling(ctx, pool, a)
 		return err
 	})

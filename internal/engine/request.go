@@ -115,6 +115,8 @@ func (e *Engine) considerUnblock(r upgrade.Request) string {
 			return fmt.Sprintf("the run is rolled back, and does not drain node %s any more", u.Skip)
 		}
 		e.run.Steps[i].State = upgrade.StepSkipped
+	case !u.Force.IsZero() && !e.drains(u.Force):
+		return fmt.Sprintf("no node that the run has yet to drain has this pod %s/%s on it", u.Force.Namespace, u.Force.Name)
 	case !u.Force.IsZero():
 		e.run.Forced = append(e.run.Forced, upgrade.Forced{Pod: u.Force, By: r.By, At: r.At})
 	}
@@ -129,6 +131,18 @@ func (e *Engine) triesAll() bool {
 	}
 	u, err := e.First.Unblock()
 	return err == nil && u.Retry
+}
+
+// drains tells that the pod is on a node that the run has yet to drain.
+func (e *Engine) drains(pod upgrade.Ref) bool {
+	for _, p := range e.Cluster.State().Pods {
+		if p.UID == pod.UID {
+			return slices.ContainsFunc(e.run.Steps, func(s upgrade.Step) bool {
+				return s.Kind == upgrade.DrainNode && s.Node == p.Node && s.State != upgrade.StepDone && s.State != upgrade.StepDropped
+			})
+		}
+	}
+	return false
 }
 
 // forced are the UIDs of the pods that a person let go.

@@ -204,7 +204,7 @@ func TestUnblock(t *testing.T) {
 			asking(e, upgrade.Request{Verb: upgrade.AskUnblock, Arguments: []string{"force:ns/web-1", "another-uid"}},
 				upgrade.Request{Verb: upgrade.AskUnblock, Arguments: []string{"force:ns/web-1", "web-1"}})
 		})
-		if err != nil || run.State != upgrade.Succeeded || count(c.calls, "force web-1") != 1 || len(run.Forced) != 2 {
+		if err != nil || run.State != upgrade.Succeeded || count(c.calls, "force web-1") != 1 || len(run.Forced) != 1 || run.Handled[0].Refused == "" {
 			t.Errorf("run %s, error %v, forced %v, calls %v", run.State, err, run.Forced, c.calls)
 		}
 	})
@@ -266,6 +266,61 @@ func TestADeletionWhoseAnswerIsLostIsNotTurnedBack(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestADeletionThatFailedLeavesNoNodeCordoned(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		c.deletion, c.fails["wait deletion"] = "deletion", errors.New("internal error")
+		run, err := carryOut(t, t.Context(), c, nil)
+		if err == nil || run.State != upgrade.Failed || run.GoingAway("old") || cordoned(c, "old") != 0 || len(run.Frozen) != 0 {
+			t.Errorf("run %s (%s), %d cordoned, frozen %v", run.State, run.Problem, cordoned(c, "old"), run.Frozen)
+		}
+	})
+}
+
+func TestAnOutageIsToldAtTheStartAndAtTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		outages := make(chan upgrade.Outage)
+		var told []upgrade.EventKind
+		time.AfterFunc(30*time.Minute, func() { outages <- upgrade.Outage{Since: time.Now(), Err: errors.New("connection refused")} })
+		time.AfterFunc(40*time.Minute, func() { outages <- upgrade.Outage{Since: time.Now().Add(-10 * time.Minute), Over: true} })
+		_, err := carryOut(t, t.Context(), c, func(e *Engine) {
+			e.Outages = outages
+			e.Notify = func(event upgrade.Event) {
+				if event.Kind == upgrade.APIAway || event.Kind == upgrade.APIBack {
+					told = append(told, event.Kind)
+				}
+			}
+		})
+		if err != nil || !slices.Equal(told, []upgrade.EventKind{upgrade.APIAway, upgrade.APIBack}) {
+			t.Errorf("told %v, error %v", told, err)
+		}
+	})
+}
+
+func TestARollbackWithNothingToUndoIsRefusedOrTrivial(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := twoPools()
+		run := plannedWith(t, c, upgrade.DeleteEach)
+		// The process ends between the two pools.
+		_ = goOn(t.Context(), c, run, func(e *Engine) {
+			e.Record = &record{fails: func(r *upgrade.Run) error {
+				if s := r.Step("freeze-autoscaling/other"); s.StartedAt != nil {
+					s.State, s.StartedAt = upgrade.StepPending, nil
+					return errors.New("crash")
+				}
+				return nil
+			}}
+		})
+		err := goOn(t.Context(), c, run, func(e *Engine) {
+			e.First = &upgrade.Request{Verb: upgrade.AskRollback, Run: "run-1", By: "alice"}
+		})
+		if !errors.As(err, new(*Refused)) || len(c.pools) != 2 {
+			t.Errorf("error %v, pools %v", err, c.pools)
+		}
+	})
 }
 
 func TestWhoCannotAskTheProviderDoesNotTurnBack(t *testing.T) {

@@ -290,6 +290,10 @@ func (e *Engine) deletePool(ctx context.Context, step upgrade.Step, pool upgrade
 		}
 		return e.provider().DeletePool(ctx, step.Pool)
 	})
+	if err != nil && ctx.Err() == nil {
+		// The operation has failed: whether the pool is going away has to be seen from the pool.
+		e.update(step.ID, func(s *upgrade.Step) { s.Operation = "" })
+	}
 	if err != nil {
 		return fmt.Errorf("delete pool %s: %w", step.Pool, err)
 	}
@@ -306,6 +310,9 @@ func (e *Engine) mayDelete(ctx context.Context, step upgrade.Step, pool upgrade.
 	}
 	if step.Pool == pool.Name {
 		return nil
+	}
+	if err := e.awaitGivenUp(ctx); err != nil { // its creation, say
+		return err
 	}
 	foreign, err := e.foreign(ctx, pool)
 	if made := e.run.Step(upgrade.NewStep(upgrade.CreatePool, pool.Name, "").ID); err == nil && foreign && made != nil && made.State == upgrade.StepDone {

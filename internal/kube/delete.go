@@ -17,5 +17,5 @@ func (c *Cluster) Delete(ctx context.Context, pod upgrade.Pod, atOnce bool) upgr
 		zero := int64(0)
 		options.GracePeriodSeconds = &zero
 	}
-	return classify(c.client.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, options))
+	return classify(c.client.CoreV1().RESTClient().Delete().Namespace(pod.Namespace).Resource("pods").Name(pod.Name).Body(&options).MaxRetries(0).Do(ctx).Error())
 }

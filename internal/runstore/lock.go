@@ -85,7 +85,9 @@ func (s *Store) Acquire(ctx context.Context, who upgrade.Holder, meanwhile func(
 		return nil, err
 	}
 	if err := l.claim(ctx); err != nil {
-		return nil, errors.Join(err, l.free(ctx))
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.store.timing.call)
+		defer cancel()
+		return nil, errors.Join(err, l.free(last))
 	}
 	l.ctx, l.lose = context.WithCancelCause(ctx)
 	go l.keep()

@@ -7,7 +7,7 @@ import (
 )
 
 // Encode writes the run as JSON of at most limit bytes. What a run with very many pods has no room for is left out, the least
-// needed first: its oldest moves (they stay counted), the evidence of the plan's findings, the plan's own list of steps. The run
+// needed first: its oldest moves (they stay counted), the evidence of the plan's findings, the plan's own list of steps, its findings. The run
 // itself is not changed.
 func (r *Run) Encode(limit int) ([]byte, error) {
 	data, err := json.Marshal(r)
@@ -23,6 +23,7 @@ func (r *Run) Encode(limit int) ([]byte, error) {
 		func() { small.dropMoves(len(data) - limit) },
 		func() { small.Plan.Steps = []Step{} },
 		func() { small.dropMoves(len(data)) },
+		func() { small.Plan.Findings = []Finding{} },
 	} {
 		shrink()
 		if data, err = json.Marshal(small); err != nil || len(data) <= limit {
