@@ -398,6 +398,8 @@ func asked(ts *testscript.TestScript, neg bool, args []string) {
 	runUpshift(ts, neg, append(args[:1:1], args[2:]...))
 	if took := time.Since(begun); took > limit {
 		ts.Fatalf("it took %s, want %s", took, limit)
+	} else {
+		ts.Logf("it took %s", took)
 	}
 }
 
