@@ -99,7 +99,7 @@ func (s *session) upgrade(ctx context.Context) int {
 		case recorded.State.Final():
 			// Once more: the process that finished it may have ended before it could.
 			if err := lock.Archive(ctx, recorded); err != nil {
-				return s.out.fail(code(ctx, err), "cannot keep the last run under its own name", err)
+				s.out.line("Note     the last run, %s, cannot be kept under its own name: %s", recorded.ID, err)
 			}
 			return s.startRun(ctx, lock)
 		case recorded.State == upgrade.Paused:
@@ -199,6 +199,9 @@ func nothingTo(verb string, run *upgrade.Run) error {
 
 // goOn carries out what is left of a run of the record, and first what a person asks, if anything.
 func (s *session) goOn(ctx context.Context, lock *runstore.Lock, run *upgrade.Run, first *upgrade.Request) int {
+	if c := run.Plan.Cluster; c.Project != s.cfg.cluster.Project || c.Location != s.cfg.cluster.Location || c.Name != s.cfg.cluster.Cluster {
+		return s.out.fail(exitBlocked, "blocked", fmt.Errorf("the record is about another cluster, projects/%s/locations/%s/clusters/%s: this one was made from a copy of that, or the record was", c.Project, c.Location, c.Name))
+	}
 	if err := s.watch(ctx, run.Plan.Cluster.PoolLabel); err != nil {
 		return s.out.fail(code(ctx, err), "cannot read the cluster", err)
 	}
@@ -242,7 +245,7 @@ func (s *session) carryOut(ctx context.Context, lock *runstore.Lock, run *upgrad
 	defer stop(nil)
 	run.Acknowledged = max(s.sequence, run.Acknowledged)
 	run.TakenBy(lock.Holder())
-	if len(run.Approvals) > 0 && run.Step(run.Steps[0].ID).StartedAt == nil {
+	if len(run.Approvals) > 0 && run.Steps[0].StartedAt == nil {
 		// Recorded first, and then no longer pending.
 		if err := errors.Join(lock.Save(ctx, run), s.store.Withdraw(ctx, run.Digest)); err != nil {
 			return s.out.fail(code(ctx, err), "cannot record the approvals", err)

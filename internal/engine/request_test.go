@@ -233,6 +233,43 @@ func TestUnblock(t *testing.T) {
 	})
 }
 
+// stuck is a record that cannot be written while the API is away.
+type stuck struct {
+	*record
+	away bool
+}
+
+func (s *stuck) Save(ctx context.Context, run *upgrade.Run) error {
+	if s.away {
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	return s.record.Save(ctx, run)
+}
+
+func TestASignalEndsARunInTimeAlsoIfTheRecordCannotBeWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, r := blocked(), &stuck{record: &record{}}
+		ctx, cancel := context.WithCancelCause(t.Context())
+		var signalled time.Time
+		run, err := carryOut(t, ctx, c, func(e *Engine) {
+			e.Record = r
+			e.Notify = func(event upgrade.Event) {
+				if event.Kind == upgrade.DrainWaits && signalled.IsZero() {
+					r.away, signalled = true, time.Now()
+					time.AfterFunc(time.Second, func() {
+						signalled = time.Now()
+						cancel(&Stop{Reason: "a signal"})
+					})
+				}
+			}
+		})
+		if took := time.Since(signalled); err == nil || run.State != upgrade.Interrupted || took > checkpointTimeout+lastCalls || !strings.Contains(run.Problem, "the checkpoint could not be written") {
+			t.Errorf("run %s (%s) %s after the signal, error %v", run.State, run.Problem, took, err)
+		}
+	})
+}
+
 func TestTwoNodesCanBeSkippedOneAfterTheOther(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := blocked()
