@@ -1,0 +1,222 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/upshift-k8s/upshift/internal/drain"
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+// steps carries out the steps that are left, in order.
+func (e *Engine) steps(ctx context.Context) error {
+	// The list can grow while it is walked: nodes that joined a pool are drained too.
+	for i := 0; i < len(e.run.Steps); i++ {
+		step := e.run.Steps[i]
+		switch step.State {
+		case upgrade.StepDone, upgrade.StepSkipped, upgrade.StepDropped:
+			continue
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := e.step(ctx, step); err != nil {
+			return err
+		}
+	}
+	return e.skipped("")
+}
+
+// skipped is an error that names the nodes, of a pool or of all, that a person had left out.
+func (e *Engine) skipped(pool string) error {
+	var nodes []string
+	for _, s := range e.run.Steps {
+		if s.Kind == upgrade.DrainNode && s.State == upgrade.StepSkipped && (pool == "" || s.Pool == pool) {
+			nodes = append(nodes, s.Node)
+		}
+	}
+	if len(nodes) == 0 {
+		return nil
+	}
+	return &Paused{
+		Problem: "the run is not over, since a person had these nodes skipped: " + strings.Join(nodes, ", "),
+		Next:    []string{"to drain them after all: upshift resume"},
+	}
+}
+
+// step carries out one step between two saves.
+func (e *Engine) step(ctx context.Context, step upgrade.Step) error {
+	pool, ok := e.poolPlan(step.Pool)
+	if !ok {
+		return fmt.Errorf("step %s: the plan has no pool %s", step.ID, step.Pool)
+	}
+	if err := e.awaitAPI(ctx); err != nil {
+		return err
+	}
+	start := time.Now()
+	e.update(step.ID, func(s *upgrade.Step) {
+		s.State, s.StartedAt = upgrade.StepRunning, &start
+		if s.Kind == upgrade.DrainNode && s.Baseline == nil {
+			first := drain.Observe(e.Cluster.State(), s.Node)
+			s.Baseline = &first
+		}
+	})
+	if err := e.save(ctx); err != nil {
+		return err
+	}
+	step = *e.run.Step(step.ID)
+	e.notify(upgrade.Event{Kind: upgrade.StepStarted, Step: step})
+	err := e.do(ctx, step, pool)
+	end := time.Now()
+	e.update(step.ID, func(s *upgrade.Step) {
+		s.State, s.FinishedAt = upgrade.StepDone, &end
+		var paused *Paused
+		switch {
+		case err == nil:
+			s.Baseline = nil
+		case ctx.Err() != nil, errors.As(err, &paused):
+			s.State, s.FinishedAt = upgrade.StepStopped, nil
+		default:
+			s.State, s.FinishedAt = upgrade.StepFailed, nil
+		}
+	})
+	if err != nil {
+		return err
+	}
+	e.run.Waiting = nil
+	e.run.CountDrained()
+	e.notify(upgrade.Event{Kind: upgrade.StepFinished, Step: step, Took: upgrade.Seconds(end.Sub(start))})
+	return e.save(ctx)
+}
+
+// poolPlan returns the plan of a pool by its own name or by that of the pool that takes over from it.
+func (e *Engine) poolPlan(name string) (upgrade.PoolPlan, bool) {
+	for _, p := range e.run.Plan.Pools {
+		if p.Name == name || p.Action == upgrade.Migrate && p.NewName == name {
+			return p, true
+		}
+	}
+	return upgrade.PoolPlan{}, false
+}
+
+// takesOver tells a new pool, which only a rollback drains, from an old one.
+func (e *Engine) takesOver(pool string) bool {
+	_, old := e.run.Plan.Pool(pool)
+	return !old
+}
+
+// awaitAPI waits until the Kubernetes API can be read: what is known while it is away is out of date.
+func (e *Engine) awaitAPI(ctx context.Context) error {
+	for {
+		changed := e.Cluster.Changed()
+		if !e.Cluster.State().Away {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (e *Engine) do(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
+	switch step.Kind {
+	case upgrade.FreezeAutoscaling:
+		return e.freezeAutoscaling(ctx, step, pool)
+	case upgrade.CreatePool:
+		return e.createPool(ctx, step, pool)
+	case upgrade.WaitNodes:
+		return e.waitNodes(ctx, step, pool)
+	case upgrade.CordonPool:
+		return e.cordonPool(ctx, step, pool)
+	case upgrade.UncordonPool:
+		return e.uncordonPool(ctx, step.Pool)
+	case upgrade.DrainNode:
+		return e.drainNode(ctx, step, pool)
+	case upgrade.Soak:
+		return e.soak(ctx)
+	case upgrade.DeletePool:
+		return e.deletePool(ctx, step, pool)
+	case upgrade.RestoreAutoscaling:
+		return e.restoreAutoscaling(ctx, step, pool)
+	}
+	return fmt.Errorf("step %s: unknown kind %s", step.ID, step.Kind)
+}
+
+// update changes the record of a step.
+func (e *Engine) update(id string, change func(*upgrade.Step)) {
+	if i := slices.IndexFunc(e.run.Steps, func(s upgrade.Step) bool { return s.ID == id }); i >= 0 {
+		change(&e.run.Steps[i])
+	}
+}
+
+func (e *Engine) notify(event upgrade.Event) {
+	e.notifying.Lock()
+	defer e.notifying.Unlock()
+	event.Time = time.Now()
+	// Only the goroutine that carries out the run tells of drains: others must not read the steps.
+	for i := 0; event.Step.Kind == upgrade.DrainNode && i < len(e.run.Steps); i++ {
+		s := e.run.Steps[i]
+		if s.Kind != upgrade.DrainNode || s.State == upgrade.StepDropped || e.takesOver(s.Pool) != e.takesOver(event.Step.Pool) {
+			continue
+		}
+		event.Of++
+		if s.ID == event.Step.ID {
+			event.N = event.Of
+		}
+	}
+	e.Notify(event)
+}
+
+func (e *Engine) progress(step upgrade.Step) func(string) {
+	return func(text string) { e.notify(upgrade.Event{Kind: upgrade.StepProgress, Step: step, Text: text}) }
+}
+
+// change makes one change through the provider and waits for its operation. While the cluster is busy with an operation that is
+// not ours it waits for that one, and attempts again.
+func (e *Engine) change(ctx context.Context, step upgrade.Step, attempt func(context.Context) (string, error)) error {
+	for {
+		operation, err := attempt(ctx)
+		var busy *upgrade.Busy
+		switch {
+		case errors.As(err, &busy):
+			if err := e.waitForOthers(ctx, step, busy); err != nil {
+				return err
+			}
+			continue
+		case err != nil:
+			return err
+		case operation == "":
+			return nil
+		}
+		e.update(step.ID, func(s *upgrade.Step) { s.Operation = operation })
+		// Saving waits while the Kubernetes API is away; the provider's operation is watched meanwhile.
+		saved := make(chan error, 1)
+		go func() { saved <- e.save(ctx) }()
+		err = e.Provider.Wait(ctx, operation, e.progress(step))
+		if saveErr := <-saved; saveErr != nil {
+			return saveErr
+		}
+		return err
+	}
+}
+
+// waitForOthers waits until an operation that is not ours is over. How it ends is its owner's business.
+func (e *Engine) waitForOthers(ctx context.Context, step upgrade.Step, busy *upgrade.Busy) error {
+	e.progress(step)(fmt.Sprintf("waits for operation %s (%s), which is not ours", busy.Operation, busy.Kind))
+	limited, cancel := context.WithTimeout(ctx, othersTimeout)
+	defer cancel()
+	err := e.Provider.Wait(limited, busy.Operation, e.progress(step))
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case err != nil && limited.Err() != nil:
+		return &Paused{Problem: fmt.Sprintf("operation %s (%s), which is not ours, has kept the cluster busy for %s", busy.Operation, busy.Kind, othersTimeout)}
+	}
+	return nil
+}
