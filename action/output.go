@@ -13,6 +13,7 @@ import (
 
 	"github.com/sethvargo/go-githubactions"
 
+	"github.com/upshift-k8s/upshift/internal/report"
 	"github.com/upshift-k8s/upshift/internal/runstore"
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
@@ -174,7 +175,7 @@ func (o *output) endRun(run *upgrade.Run, err error, first *upgrade.Request) int
 	if exit == exitDone {
 		begin = strings.ToUpper(title[:1]) + title[1:] + " in"
 	}
-	o.line("%s %s: %s.", begin, round(took(run)), counts(run))
+	o.line("%s %s: %s.", begin, report.Round(report.Took(run, time.Now())), report.Counts(run))
 	for _, w := range run.Waiting {
 		o.line("Waiting for %s", w)
 	}
@@ -217,29 +218,13 @@ func exitCode(run *upgrade.Run, err error, first *upgrade.Request) (exit int, ti
 	return exitFailed, "failed"
 }
 
-// counts says what a run did: "3 nodes drained, 1 pod moved, 1 bare pod lost (default/x)".
-func counts(run *upgrade.Run) string {
-	text := plural(run.NodesDrained, "node") + " drained, " + plural(run.PodsMoved(), "pod") + " moved"
-	if lost := run.PodsLost(); len(lost) > 0 {
-		text += fmt.Sprintf(", %s lost (%s)", plural(len(lost), "bare pod"), strings.Join(lost, ", "))
-	}
-	return text
-}
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
-}
-
 // results sets the outputs that a run fills.
 func (o *output) results(run *upgrade.Run) {
 	o.set("node-version", run.Plan.Target.Version)
 	o.set("nodes-drained", fmt.Sprint(run.NodesDrained))
 	o.set("pods-moved", fmt.Sprint(run.PodsMoved()))
 	o.setJSON("replaced-pools", run.ReplacedPools)
-	o.set("duration-seconds", fmt.Sprint(int(took(run).Seconds())))
+	o.set("duration-seconds", fmt.Sprint(int(report.Took(run, time.Now()).Seconds())))
 	next := run.Next
 	if next == nil {
 		next = []string{}
@@ -270,7 +255,7 @@ func (o *output) run(run *upgrade.Run) {
 		o.line("Finished %s", run.FinishedAt.UTC().Format(time.RFC3339))
 	}
 	o.line("Holder   %s, epoch %d", run.Holder(), run.Holder().Epoch)
-	o.line("Done     %s", counts(run))
+	o.line("Done     %s", report.Counts(run))
 	drains, left := 0, 0
 	for _, s := range run.Steps {
 		switch s.State {
@@ -284,7 +269,7 @@ func (o *output) run(run *upgrade.Run) {
 		}
 	}
 	if left > 0 {
-		o.line("To do    %s, %s of them to drain", plural(left, "step"), plural(drains, "node"))
+		o.line("To do    %s, %s of them to drain", report.Plural(left, "step"), report.Plural(drains, "node"))
 	}
 	for _, w := range run.Waiting {
 		o.line("Waiting for %s", w)
@@ -316,14 +301,6 @@ func (o *output) holding(run *upgrade.Run, held *runstore.Held) {
 	default:
 		o.line("Lease    nobody")
 	}
-}
-
-// took is how long the run has taken, pauses included.
-func took(run *upgrade.Run) time.Duration {
-	if run.FinishedAt != nil {
-		return run.FinishedAt.Sub(run.StartedAt)
-	}
-	return time.Since(run.StartedAt)
 }
 
 // writeReport writes a file of the report directory, whole or not at all. Without a directory it does nothing.

@@ -20,32 +20,32 @@ func post(ctx context.Context, args, environ []string, stdout io.Writer) int {
 	if err != nil {
 		return out.fail(exitBadInput, "bad input", err)
 	}
-	s := &session{cfg: cfg, out: out, who: holder(getenv), start: time.Now()}
-	if err := s.connect(ctx); err != nil {
+	c := &command{cfg: cfg, out: out, who: holder(getenv), start: time.Now()}
+	if err := c.connect(ctx); err != nil {
 		return out.fail(code(ctx, err), "cannot reach the cluster", err)
 	}
-	defer s.provider.Close() //nolint:errcheck // nothing is buffered
-	return s.lookAfter(ctx, name)
+	defer c.cluster.Close() //nolint:errcheck // nothing is buffered
+	return c.lookAfter(ctx, name)
 }
 
 // lookAfter releases the lease if the process of that name still has it.
-func (s *session) lookAfter(ctx context.Context, name string) int {
-	freed, err := s.store.Free(ctx, name)
+func (c *command) lookAfter(ctx context.Context, name string) int {
+	freed, err := c.cluster.Store().Free(ctx, name)
 	if err != nil {
-		return s.out.fail(exitFailed, "the lease is not released, and is free by itself half a minute after its holder's end", err)
+		return c.out.fail(exitFailed, "the lease is not released, and is free by itself half a minute after its holder's end", err)
 	}
 	if !freed {
-		s.out.line("Nothing to clean up: the step has released the cluster's lease.")
-		return s.out.finish(exitDone)
+		c.out.line("Nothing to clean up: the step has released the cluster's lease.")
+		return c.out.finish(exitDone)
 	}
-	s.out.line("The step ended without releasing the cluster's lease. It is released now, and nothing else was changed.")
-	run, err := s.store.Current(ctx)
+	c.out.line("The step ended without releasing the cluster's lease. It is released now, and nothing else was changed.")
+	run, err := c.cluster.Store().Current(ctx)
 	if err != nil || run == nil {
-		return s.out.finish(exitDone) // the lease was the point
+		return c.out.finish(exitDone) // the lease was the point
 	}
-	s.out.run(run)
+	c.out.run(run)
 	if !run.State.Final() {
-		s.out.line("To go on: upgrade again, or resume. To back out: rollback or cancel.")
+		c.out.line("To go on: upgrade again, or resume. To back out: rollback or cancel.")
 	}
-	return s.out.finish(exitDone)
+	return c.out.finish(exitDone)
 }

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"strings"
 	"text/template"
+	"time"
 
+	"github.com/upshift-k8s/upshift/internal/report"
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
 
@@ -19,13 +21,13 @@ func planSummary(p upgrade.Plan, granted []upgrade.Consent) (string, error) {
 
 // runSummary is how a run went, as Markdown.
 func runSummary(run *upgrade.Run) (string, error) {
-	return render("run", map[string]any{"Run": run, "Took": round(took(run))})
+	return render("run", map[string]any{"Run": run, "Took": report.Round(report.Took(run, time.Now()))})
 }
 
 func render(name string, data any) (string, error) {
 	t, err := template.New("summary").Funcs(template.FuncMap{
-		"md": func(v any) string { return markdown(fmt.Sprint(v)) }, "given": given, "newPool": newPool, "step": describeStep,
-		"counts": counts, "join": func(list []string) string { return strings.Join(list, ", ") },
+		"md": func(v any) string { return markdown(fmt.Sprint(v)) }, "given": given, "newPool": report.NewPool, "step": report.Step,
+		"counts": report.Counts, "join": func(list []string) string { return strings.Join(list, ", ") },
 	}).Parse(summaryTemplate)
 	if err != nil {
 		return "", err

@@ -9,6 +9,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/upshift-k8s/upshift/internal/report"
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
 
@@ -45,11 +46,11 @@ func (o *output) writePlan(p upgrade.Plan, granted []upgrade.Consent, api string
 	o.line("Target   %s", target)
 	o.line("Digest   %s", p.Digest)
 	o.line("Read     %s of GKE, and the Kubernetes API at %s", c.Name, api)
-	o.line("Verdict  %s: %s, %s, %s", p.Verdict, plural(p.Count(upgrade.Blocker), "blocker"), plural(p.Count(upgrade.Warning), "warning"), plural(p.Count(upgrade.Info), "info"))
+	o.line("Verdict  %s: %s, %s, %s", p.Verdict, report.Plural(p.Count(upgrade.Blocker), "blocker"), report.Plural(p.Count(upgrade.Warning), "warning"), report.Plural(p.Count(upgrade.Info), "info"))
 	o.line("")
 	rows := [][]string{{"POOL", "ACTION", "FROM", "TO", "NODES", "PODS TO MOVE", "NEW POOL"}}
 	for _, pool := range p.Pools {
-		row := []string{pool.Name, string(pool.Action), pool.From, pool.To, fmt.Sprint(len(pool.Nodes)), fmt.Sprint(pool.PodsToMove), newPool(pool)}
+		row := []string{pool.Name, string(pool.Action), pool.From, pool.To, fmt.Sprint(len(pool.Nodes)), fmt.Sprint(pool.PodsToMove), report.NewPool(pool)}
 		if pool.Action != upgrade.Migrate {
 			row = append(row[:4], "-", "-", "-")
 		}
@@ -80,17 +81,9 @@ func (o *output) writePlan(p upgrade.Plan, granted []upgrade.Consent, api string
 		o.line("Steps")
 	}
 	for i, s := range p.Steps {
-		o.line("  %2d. %s", i+1, describeStep(p, s))
+		o.line("  %2d. %s", i+1, report.Step(p, s))
 	}
 	o.line("")
-}
-
-func newPool(pool upgrade.PoolPlan) string {
-	text := fmt.Sprintf("%s, %d nodes", pool.NewName, pool.NodesPerZone*len(pool.Zones))
-	if pool.Adopt {
-		text += ", made by an earlier run"
-	}
-	return text
 }
 
 func given(c upgrade.Consent, granted []upgrade.Consent) string {
@@ -113,36 +106,11 @@ func (o *output) table(rows [][]string) {
 	}
 }
 
-// describeStep says what a step does, for a plan.
-func describeStep(p upgrade.Plan, s upgrade.Step) string {
-	pool, _ := p.Pool(s.Pool)
-	nodes := pool.NodesPerZone * len(pool.Zones)
-	switch s.Kind {
-	case upgrade.FreezeAutoscaling:
-		return fmt.Sprintf("%s: turn off autoscaling of %s (%s)", s.Kind, s.Pool, pool.Autoscaling.Summary)
-	case upgrade.CreatePool:
-		return fmt.Sprintf("%s: %s at %s, like %s, %d nodes in %s", s.Kind, pool.NewName, pool.To, s.Pool, nodes, strings.Join(pool.Zones, ", "))
-	case upgrade.WaitNodes:
-		return fmt.Sprintf("%s: until %d nodes of %s are Ready at %s", s.Kind, nodes, pool.NewName, pool.To)
-	case upgrade.CordonPool:
-		return fmt.Sprintf("%s: every node of %s, so that no pod moves twice", s.Kind, s.Pool)
-	case upgrade.DrainNode:
-		return fmt.Sprintf("%s: %s, then wait until its workloads are as available as before", s.Kind, s.Node)
-	case upgrade.Soak:
-		return fmt.Sprintf("%s: %s", s.Kind, time.Duration(p.Options.Soak))
-	case upgrade.DeletePool:
-		return fmt.Sprintf("%s: %s; the point of no return for this pool", s.Kind, s.Pool)
-	case upgrade.RestoreAutoscaling:
-		return fmt.Sprintf("%s: %s gets %s", s.Kind, pool.NewName, pool.Autoscaling.Summary)
-	}
-	return string(s.Kind)
-}
-
 // event prints one event in the log.
 func (o *output) event(e upgrade.Event) {
 	elapsed := e.Time.Sub(o.start)
 	at := fmt.Sprintf("[%02d:%02d:%02d]", int(elapsed.Hours()), int(elapsed.Minutes())%60, int(elapsed.Seconds())%60)
-	took := round(time.Duration(e.Took))
+	took := report.Round(time.Duration(e.Took))
 	drain := e.Step.Kind == upgrade.DrainNode
 	switch e.Kind {
 	case upgrade.StepStarted:
@@ -170,7 +138,7 @@ func (o *output) event(e upgrade.Event) {
 	case upgrade.NodeCordoned:
 		o.line("%s   cordoned %s", at, e.Node)
 	case upgrade.PodEvicted:
-		o.line("%s   leaving: %s/%s (%s)", at, e.Pod.Namespace, e.Pod.Name, owner(e.Workload))
+		o.line("%s   leaving: %s/%s (%s)", at, e.Pod.Namespace, e.Pod.Name, report.Owner(e.Workload))
 	case upgrade.PodGone:
 		o.line("%s   gone:    %s/%s after %s", at, e.Pod.Namespace, e.Pod.Name, took)
 	case upgrade.PodReplaced:
@@ -180,19 +148,4 @@ func (o *output) event(e upgrade.Event) {
 			o.line("%s   waiting: %s", at, w)
 		}
 	}
-}
-
-func owner(workload upgrade.Ref) string {
-	if workload.IsZero() {
-		return "bare pod, nothing will make it again"
-	}
-	return workload.String()
-}
-
-// round cuts a duration to what a person reads: tenths of a second, or seconds above a minute.
-func round(d time.Duration) time.Duration {
-	if d > time.Minute {
-		return d.Round(time.Second)
-	}
-	return d.Round(100 * time.Millisecond)
 }

@@ -1,0 +1,5 @@
+package main
+
+import _ "github.com/slack-go/slack/socketmode"
+
+func main() {}

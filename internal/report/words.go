@@ -1,0 +1,105 @@
+// Package report is how plans and runs are put into words, the same on every surface. What comes from a cluster is not escaped here:
+// each surface does that for where it lands.
+package report
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+// Step says what a step of a plan does: "create-pool: …".
+func Step(p upgrade.Plan, s upgrade.Step) string {
+	pool, _ := p.Pool(s.Pool)
+	nodes := pool.NodesPerZone * len(pool.Zones)
+	switch s.Kind {
+	case upgrade.FreezeAutoscaling:
+		return fmt.Sprintf("%s: turn off autoscaling of %s (%s)", s.Kind, s.Pool, pool.Autoscaling.Summary)
+	case upgrade.CreatePool:
+		return fmt.Sprintf("%s: %s at %s, like %s, %d nodes in %s", s.Kind, pool.NewName, pool.To, s.Pool, nodes, strings.Join(pool.Zones, ", "))
+	case upgrade.WaitNodes:
+		return fmt.Sprintf("%s: until %d nodes of %s are Ready at %s", s.Kind, nodes, pool.NewName, pool.To)
+	case upgrade.CordonPool:
+		return fmt.Sprintf("%s: every node of %s, so that no pod moves twice", s.Kind, s.Pool)
+	case upgrade.DrainNode:
+		return fmt.Sprintf("%s: %s, then wait until its workloads are as available as before", s.Kind, s.Node)
+	case upgrade.Soak:
+		return fmt.Sprintf("%s: %s", s.Kind, time.Duration(p.Options.Soak))
+	case upgrade.DeletePool:
+		return fmt.Sprintf("%s: %s; the point of no return for this pool", s.Kind, s.Pool)
+	case upgrade.RestoreAutoscaling:
+		return fmt.Sprintf("%s: %s gets %s", s.Kind, pool.NewName, pool.Autoscaling.Summary)
+	}
+	return string(s.Kind)
+}
+
+// NewPool says which pool takes over from another, and how large it is.
+func NewPool(pool upgrade.PoolPlan) string {
+	text := fmt.Sprintf("%s, %s", pool.NewName, Plural(pool.NodesPerZone*len(pool.Zones), "node"))
+	if pool.Adopt {
+		text += ", made by an earlier run"
+	}
+	return text
+}
+
+// Counts says what a run did: "3 nodes drained, 1 pod moved, 1 bare pod lost (default/x)".
+func Counts(run *upgrade.Run) string {
+	text := Plural(run.NodesDrained, "node") + " drained, " + Plural(run.PodsMoved(), "pod") + " moved"
+	if lost := run.PodsLost(); len(lost) > 0 {
+		text += fmt.Sprintf(", %s lost (%s)", Plural(len(lost), "bare pod"), strings.Join(lost, ", "))
+	}
+	return text
+}
+
+// Plural is "1 node" or "3 nodes".
+func Plural(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// Owner names what makes a pod again.
+func Owner(workload upgrade.Ref) string {
+	if workload.IsZero() {
+		return "bare pod, nothing will make it again"
+	}
+	return workload.String()
+}
+
+// Round cuts a duration to what a person reads: tenths of a second, or seconds above a minute.
+func Round(d time.Duration) time.Duration {
+	if d > time.Minute {
+		return d.Round(time.Second)
+	}
+	return d.Round(100 * time.Millisecond)
+}
+
+// Took is how long the run has taken until now, or took, pauses included.
+func Took(run *upgrade.Run, now time.Time) time.Duration {
+	if run.FinishedAt != nil {
+		now = *run.FinishedAt
+	}
+	return now.Sub(run.StartedAt)
+}
+
+// Blockers names what blocks the plan, a line each.
+func Blockers(p upgrade.Plan) []string {
+	var lines []string
+	for _, f := range p.Findings {
+		if f.Severity == upgrade.Blocker {
+			lines = append(lines, fmt.Sprintf("%s %s", f.Object, f.Problem))
+		}
+	}
+	return lines
+}
+
+// Was says how an unfinished run was left.
+func Was(run *upgrade.Run) string {
+	if run.State == upgrade.Running {
+		return "left running by " + run.Holder().String()
+	}
+	return fmt.Sprintf("%s (%s)", run.State, run.Problem)
+}

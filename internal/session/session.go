@@ -1,0 +1,139 @@
+// Package session is what every surface does with one cluster: reach it, read it, make a plan, take its lease, carry out a run, and
+// ask something of a run that another process carries out. It puts the engine and the adapters together and prints nothing: a
+// surface is told through errors, return values and the functions that it gives.
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"github.com/upshift-k8s/upshift/internal/gke"
+	"github.com/upshift-k8s/upshift/internal/kube"
+	"github.com/upshift-k8s/upshift/internal/runstore"
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+// Target is which cluster, and how it is reached.
+type Target struct {
+	Name gke.Name
+	// Kube reaches the cluster's Kubernetes API, nil for the endpoint that GKE tells.
+	Kube *rest.Config
+	// Endpoint is one of gke.Endpoints, for a nil Kube.
+	Endpoint string
+	// ContainerAPI is another endpoint of Google's container API, empty for Google's.
+	ContainerAPI string
+	// Namespace is where runs are recorded.
+	Namespace string
+	// UserAgent is how the process names itself to the APIs.
+	UserAgent string
+}
+
+// Session is one process's connection to one cluster. Its methods may be called by several goroutines at once.
+type Session struct {
+	target   Target
+	provider *gke.Provider
+	kube     *rest.Config
+	store    *runstore.Store
+}
+
+// WrongCluster is the error for a kubeconfig that leads to another cluster than the one that is named.
+type WrongCluster struct {
+	Host string
+	Name gke.Name
+}
+
+func (w *WrongCluster) Error() string {
+	return fmt.Sprintf("kubeconfig: its current context leads to %s, which is not %s: GKE gives that cluster another address and certificate", w.Host, w.Name)
+}
+
+// BadRequest is the error for a plan that was asked for in a way that only the cluster could tell to be wrong.
+type BadRequest struct{ err error }
+
+func (b *BadRequest) Error() string { return b.err.Error() }
+func (b *BadRequest) Unwrap() error { return b.err }
+
+// Connect finds out how the cluster is reached, and that it is the one that is meant.
+func Connect(ctx context.Context, t Target) (_ *Session, err error) {
+	s := &Session{target: t}
+	if s.provider, err = gke.Connect(ctx, t.Name, t.ContainerAPI, t.UserAgent); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.provider.Close())
+		}
+	}()
+	if s.kube, err = s.reach(ctx); err != nil {
+		return nil, err
+	}
+	if s.store, err = runstore.Open(s.kube, t.Namespace); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// reach returns how to reach the cluster's Kubernetes API, and makes sure that it is that cluster's.
+func (s *Session) reach(ctx context.Context) (*rest.Config, error) {
+	t := s.target
+	if t.Kube == nil {
+		access, err := s.provider.Access(ctx, t.Endpoint)
+		if err != nil {
+			return nil, err
+		}
+		return kube.ConfigForEndpoint(access.Host, access.CA, access.Tokens, t.UserAgent), nil
+	}
+	ca, err := kube.CA(t.Kube)
+	if err != nil {
+		return nil, err
+	}
+	same, err := s.provider.Recognizes(ctx, t.Kube.Host, ca)
+	if err != nil {
+		return nil, err
+	}
+	if !same {
+		return nil, &WrongCluster{Host: t.Kube.Host, Name: t.Name}
+	}
+	return t.Kube, nil
+}
+
+// Close closes the connection to the provider.
+func (s *Session) Close() error { return s.provider.Close() }
+
+// Host is the address of the cluster's Kubernetes API.
+func (s *Session) Host() string { return s.kube.Host }
+
+// Store is where the cluster's runs are recorded.
+func (s *Session) Store() *runstore.Store { return s.store }
+
+// Plan reads the cluster and says what an upgrade of it would do. A BadRequest is an error about what was asked for.
+func (s *Session) Plan(ctx context.Context, o upgrade.Options) (upgrade.Plan, error) {
+	var snapshot upgrade.Snapshot
+	var err error
+	if snapshot.Cluster, err = s.provider.Cluster(ctx); err != nil {
+		return upgrade.Plan{}, err
+	}
+	if snapshot.State, err = s.State(ctx, snapshot.Cluster.PoolLabel); err != nil {
+		return upgrade.Plan{}, err
+	}
+	snapshot.TakenAt = time.Now().UTC().Truncate(time.Second)
+	plan, err := upgrade.BuildPlan(snapshot, o)
+	if err != nil {
+		return upgrade.Plan{}, &BadRequest{err}
+	}
+	return plan, nil
+}
+
+// State reads what the Kubernetes API knows. PoolLabel is the label of nodes that names their pool.
+func (s *Session) State(ctx context.Context, poolLabel string) (upgrade.State, error) {
+	ctx, done := context.WithCancel(ctx)
+	defer done() // the caches are full, and what comes later is not asked for
+	cluster, err := kube.Watch(ctx, s.kube, poolLabel)
+	if err != nil {
+		return upgrade.State{}, err
+	}
+	return cluster.State(), nil
+}
