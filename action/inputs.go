@@ -56,13 +56,13 @@ func inputs() []input {
 		{"cluster", "", "the cluster's name, or projects/P/locations/L/clusters/C; required", setCluster},
 		{"project", "", "the Google Cloud project, for a bare cluster name", func(c *config, v string) error { return word(&c.cluster.Project, v) }},
 		{"location", "", "the cluster's region or zone, for a bare cluster name", func(c *config, v string) error { return word(&c.cluster.Location, v) }},
-		{"target-version", "", "the version to go to: " + upgrade.TargetForms + "; required for plan and upgrade", setTarget},
-		{"node-pools", "", "names of node pools, by comma or line, in that order; default: all", setPools},
-		{"strategy", "auto", "how nodes are upgraded: auto or migrate", oneOf(func(c *config) *string { return &c.options.Strategy }, []string{"auto", "migrate"}, "rolling", "blue-green")},
-		{"drain-timeout", "auto", "how long one node may take to drain, or a new one to become Ready once GKE has made it, until the run pauses: a duration such as 45m, or auto (the larger of 30m and the longest grace period + 10m; new nodes 20m)", setDrainTimeout},
-		{"soak", "1h", "time between the last drain and deleting an old pool: a duration such as 1h, or 0", setSoak},
-		{"delete-old-pools", "each", "when old pools are deleted: each (before the next pool), end or never", setDelete},
-		{"on-failure", "pause", "what a run does about trouble: pause, or rollback (moves the pods back and deletes the new pool)", setOnFailure},
+		{"target-version", "", "the version to go to: " + upgrade.TargetForms + "; required for plan and upgrade", option("target-version")},
+		{"node-pools", "", "names of node pools, by comma or line, in that order; default: all", option("node-pools")},
+		{"strategy", "auto", "how nodes are upgraded: auto or migrate", option("strategy")},
+		{"drain-timeout", "auto", "how long one node may take to drain, or a new one to become Ready once GKE has made it, until the run pauses: a duration such as 45m, or auto (the larger of 30m and the longest grace period + 10m; new nodes 20m)", option("drain-timeout")},
+		{"soak", "1h", "time between the last drain and deleting an old pool: a duration such as 1h, or 0", option("soak")},
+		{"delete-old-pools", "each", "when old pools are deleted: each (before the next pool), end or never", option("delete-old-pools")},
+		{"on-failure", "pause", "what a run does about trouble: pause, or rollback (moves the pods back and deletes the new pool)", option("on-failure")},
 		{"allow-bare-pods", "false", "consent to lose pods that no controller manages: true or false", consent(upgrade.AllowBarePods)},
 		{"allow-emptydir-loss", "true", "consent to lose what pods keep in emptyDir volumes: true or false", consent(upgrade.AllowEmptyDirLoss)},
 		{"time-limit", "", "stop between two evictions before this much time has passed, so that the next job can go on: a duration such as 5h45m", setTimeLimit},
@@ -296,65 +296,13 @@ func word(field *string, v string) error {
 	return nil
 }
 
-func setTarget(c *config, v string) error {
-	c.options.Target = v
-	return upgrade.CheckTarget(v)
-}
-
-func setPools(c *config, v string) error {
-	const want = "want names of node pools, by comma or line"
-	for _, name := range strings.FieldsFunc(v, func(r rune) bool { return r == ',' || r == '\n' }) {
-		name = strings.TrimSpace(name)
-		switch {
-		case name == "":
-			continue
-		case strings.ContainsAny(name, " \t/"):
-			return errors.New(want)
-		case slices.Contains(c.options.Pools, name):
-			return fmt.Errorf("names %s twice", name)
-		}
-		c.options.Pools = append(c.options.Pools, name)
-	}
-	if len(c.options.Pools) == 0 {
-		return errors.New(want) // separators alone, say of two variables that are not set, do not mean all pools
-	}
-	return nil
-}
-
-func duration(v string) (time.Duration, error) {
-	d, err := time.ParseDuration(v)
-	if err != nil || d < 0 {
-		return 0, errors.New("want a duration such as 90s, 45m or 1h30m")
-	}
-	return d, nil
-}
-
-func setDrainTimeout(c *config, v string) error {
-	if v == "auto" {
-		return nil
-	}
-	d, err := duration(v)
-	if err != nil || d == 0 {
-		return errors.New("want a duration above zero such as 45m, or auto")
-	}
-	c.options.DrainTimeout = upgrade.Seconds(d)
-	return nil
-}
-
-func setSoak(c *config, v string) error {
-	d, err := duration(v)
-	c.options.Soak = upgrade.Seconds(d)
-	return err
-}
-
-func setOnFailure(c *config, v string) error {
-	err := oneOf(nil, []string{"pause", "rollback"})(c, v)
-	c.options.OnFailure = upgrade.FailurePolicy(v)
-	return err
+// option sets one of the plan's options.
+func option(name string) func(*config, string) error {
+	return func(c *config, v string) error { return c.options.Set(name, v) }
 }
 
 func setTimeLimit(c *config, v string) (err error) {
-	if c.timeLimit, err = duration(v); err != nil || c.timeLimit < leastTimeLimit {
+	if c.timeLimit, err = upgrade.ParseDuration(v); err != nil || c.timeLimit < leastTimeLimit {
 		return fmt.Errorf("want a duration of at least %s such as 5h45m", leastTimeLimit)
 	}
 	return nil
@@ -362,12 +310,6 @@ func setTimeLimit(c *config, v string) (err error) {
 
 func setUnblock(c *config, v string) (err error) {
 	c.unblock, err = upgrade.ParseUnblock(v)
-	return err
-}
-
-func setDelete(c *config, v string) error {
-	err := oneOf(nil, []string{"each", "end", "never"}, "approve")(c, v)
-	c.options.Delete = upgrade.DeletePolicy(v)
 	return err
 }
 

@@ -118,10 +118,10 @@ func Node(ctx context.Context, c Cluster, node string, o Options) (Result, error
 			o.Notify(e)
 		}
 		if next.done {
-			return Result{Moves: t.moves}, nil
+			return t.result(), nil
 		}
 		if !state.Away && !now.Before(deadline) {
-			return Result{Moves: t.moves}, &Blocked{Node: node, After: now.Sub(start).Round(time.Second), Waiting: next.waiting}
+			return t.result(), &Blocked{Node: node, After: now.Sub(start).Round(time.Second), Waiting: next.waiting}
 		}
 		for _, pod := range next.evict {
 			inFlight++
@@ -158,7 +158,7 @@ func Node(ctx context.Context, c Cluster, node string, o Options) (Result, error
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return Result{Moves: t.moves}, fmt.Errorf("drain node %s: %w", node, context.Cause(ctx))
+			return t.result(), fmt.Errorf("drain node %s: %w", node, context.Cause(ctx))
 		}
 		timer.Stop()
 	}

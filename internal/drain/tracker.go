@@ -64,9 +64,17 @@ type tracker struct {
 	// held is why each pod was last held back.
 	held  map[string]upgrade.Waiting
 	moves []upgrade.Move
+	// arrivals are the replacements that became Ready, of each workload and in order.
+	arrivals map[string][]arrival
 	// news are events that happened between two decisions.
 	news  []upgrade.Event
 	began time.Time
+}
+
+// arrival is a replacement that became Ready.
+type arrival struct {
+	node  string
+	after time.Duration
 }
 
 func newTracker(node string, o Options, s upgrade.State) *tracker {
@@ -74,6 +82,7 @@ func newTracker(node string, o Options, s upgrade.State) *tracker {
 		node: node, options: o, foreign: map[string]upgrade.Workload{}, homeless: map[string]bool{},
 		before: map[string]int{}, known: map[string]bool{}, unserved: map[string]bool{}, seen: map[string]upgrade.Pod{},
 		leaving: map[string]time.Time{}, lost: map[string][]time.Time{}, replaced: map[string]int{}, attempts: map[string]*attempt{}, held: map[string]upgrade.Waiting{},
+		arrivals: map[string][]arrival{},
 	}
 	first := o.Baseline
 	if first == nil {
@@ -273,10 +282,25 @@ func (t *tracker) seeReplacements(d *decision, v view) {
 			if lost := t.lost[uid]; t.replaced[uid] < len(lost) {
 				e.Took = upgrade.Seconds(v.now.Sub(lost[t.replaced[uid]]))
 				t.replaced[uid]++
+				t.arrivals[uid] = append(t.arrivals[uid], arrival{p.Node, time.Duration(e.Took)})
 			}
 			d.events = append(d.events, e)
 		}
 	}
+}
+
+// result is what the drain did so far: each pod that left is paired with a replacement of its workload, in the order of their times.
+func (t *tracker) result() Result {
+	paired := map[string]int{}
+	moves := slices.Clone(t.moves)
+	for i, m := range moves {
+		if n := paired[m.Workload.UID]; n < len(t.arrivals[m.Workload.UID]) {
+			there := t.arrivals[m.Workload.UID][n]
+			moves[i].To, moves[i].After = there.node, upgrade.Seconds(there.after)
+			paired[m.Workload.UID]++
+		}
+	}
+	return Result{Moves: moves}
 }
 
 // losers are the UIDs of the workloads that lost a pod here, sorted.

@@ -228,12 +228,16 @@ func (e *Engine) drainNode(ctx context.Context, step upgrade.Step, pool upgrade.
 	return err
 }
 
-// recordWaiting puts what a drain waits for into the record, where other processes see it.
+// recordWaiting puts what a drain waits for into the record, where other processes see it, and takes it out once there is progress.
 func (e *Engine) recordWaiting(ctx context.Context, event upgrade.Event) {
-	if event.Kind != upgrade.DrainWaits || !slices.ContainsFunc(event.Waiting, func(w upgrade.Waiting) bool { return !w.Passing }) {
+	switch {
+	case event.Kind == upgrade.DrainWaits && slices.ContainsFunc(event.Waiting, func(w upgrade.Waiting) bool { return !w.Passing }):
+		e.run.Waiting = event.Waiting
+	case event.Kind == upgrade.PodEvicted && len(e.run.Waiting) > 0:
+		e.run.Waiting = nil
+	default:
 		return
 	}
-	e.run.Waiting = event.Waiting
 	if err := e.save(ctx); err != nil && ctx.Err() == nil {
 		e.stop(err) // nothing may be evicted without a record
 	}

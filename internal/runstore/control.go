@@ -141,29 +141,40 @@ func (s *Store) Proposal(ctx context.Context) (*upgrade.Proposal, error) {
 	return &p, nil
 }
 
-// Vote changes the votes of the pending proposal of that digest by compare-and-swap.
-func (s *Store) Vote(ctx context.Context, digest string, change func([]upgrade.Approval) []upgrade.Approval) error {
+// Amend changes what people said of the pending proposal of that ID by compare-and-swap, and returns it as it is then. Change may be
+// called more than once; its error is returned, and then nothing is changed. NotPending is an error.
+func (s *Store) Amend(ctx context.Context, id string, change func(*upgrade.Approvals) error) (upgrade.Approvals, error) {
+	var a upgrade.Approvals
 	_, err := s.put(ctx, planName, func(m *corev1.ConfigMap) error {
-		var a upgrade.Approvals
-		if err := json.Unmarshal([]byte(m.Data[approvalsKey]), &a); err != nil || a.Digest != digest {
-			return fmt.Errorf("the plan %s is not the one that waits for approval", digest)
+		a = upgrade.Approvals{}
+		if err := json.Unmarshal([]byte(m.Data[approvalsKey]), &a); err != nil || a.ID != id {
+			return &NotPending{ID: id}
 		}
-		a.Votes = change(a.Votes)
+		if err := change(&a); err != nil {
+			return err
+		}
 		data, err := json.Marshal(a)
 		m.Data[approvalsKey] = string(data)
 		return err
 	})
-	return err
+	return a, err
 }
 
-// Withdraw forgets the pending proposal if it is that of the digest. One that took its place meanwhile stays.
-func (s *Store) Withdraw(ctx context.Context, digest string) error {
+// NotPending is the error for a proposal that does not wait for approval any more.
+type NotPending struct{ ID string }
+
+func (n *NotPending) Error() string {
+	return fmt.Sprintf("the proposal %s is not the one that waits for approval", n.ID)
+}
+
+// Withdraw forgets the pending proposal if it is the one that is meant. One that took its place meanwhile stays.
+func (s *Store) Withdraw(ctx context.Context, meant func(upgrade.Approvals) bool) error {
 	m, err := s.get(ctx, planName)
 	if err != nil || m == nil {
 		return err
 	}
 	var a upgrade.Approvals
-	if err := json.Unmarshal([]byte(m.Data[approvalsKey]), &a); err != nil || a.Digest != digest {
+	if err := json.Unmarshal([]byte(m.Data[approvalsKey]), &a); err != nil || !meant(a) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)

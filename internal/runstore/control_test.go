@@ -1,6 +1,7 @@
 package runstore
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -150,8 +151,12 @@ func proposal() upgrade.Proposal {
 	expires := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	return upgrade.Proposal{
 		Plan:      upgrade.Plan{APIVersion: upgrade.APIVersion, Kind: "Plan", Digest: "sha256:1"},
-		Approvals: upgrade.Approvals{Digest: "sha256:1", Requester: "alice", Expires: expires},
+		Approvals: upgrade.Approvals{ID: "q1", Digest: "sha256:1", Requester: "alice", Expires: expires},
 	}
+}
+
+func digest(want string) func(upgrade.Approvals) bool {
+	return func(a upgrade.Approvals) bool { return a.Digest == want }
 }
 
 func TestAProposalIsKeptUntilItIsWithdrawn(t *testing.T) {
@@ -173,25 +178,25 @@ func TestAProposalIsKeptUntilItIsWithdrawn(t *testing.T) {
 		if diff := cmp.Diff(&want, got); diff != "" {
 			t.Error(diff)
 		}
-		unchanged := func(a []upgrade.Approval) []upgrade.Approval { return a }
-		if err := s.Vote(t.Context(), "sha256:2", unchanged); err == nil {
+		unchanged := func(*upgrade.Approvals) error { return nil }
+		if _, err := s.Amend(t.Context(), "q2", unchanged); !errors.As(err, new(*NotPending)) {
 			t.Error("a vote for another plan counts")
 		}
-		if err := s.Withdraw(t.Context(), "sha256:2"); err != nil {
+		if err := s.Withdraw(t.Context(), digest("sha256:2")); err != nil {
 			t.Error(err)
 		}
 		if p, err := s.Proposal(t.Context()); p == nil || err != nil {
 			t.Errorf("another plan's end withdrew it: %v, %v", p, err)
 		}
 		for range 2 {
-			if err := s.Withdraw(t.Context(), "sha256:1"); err != nil {
+			if err := s.Withdraw(t.Context(), digest("sha256:1")); err != nil {
 				t.Error(err)
 			}
 		}
 		if p, err := s.Proposal(t.Context()); p != nil || err != nil {
 			t.Errorf("got %v, %v", p, err)
 		}
-		if err := s.Vote(t.Context(), "sha256:1", unchanged); err == nil {
+		if _, err := s.Amend(t.Context(), "q1", unchanged); !errors.As(err, new(*NotPending)) {
 			t.Error("a vote for a plan that was withdrawn counts")
 		}
 	})
@@ -213,9 +218,11 @@ func TestVotesAtTheSameTimeAllCount(t *testing.T) {
 				c.fate = func(string) fate {
 					return fate{before: time.Duration(10+i) * time.Millisecond, after: time.Duration(20-i) * time.Millisecond}
 				}
-				if err := c.store().Vote(t.Context(), "sha256:1", func(votes []upgrade.Approval) []upgrade.Approval {
-					return append(votes, upgrade.Approval{By: by, Approved: true})
-				}); err != nil {
+				_, err := c.store().Amend(t.Context(), "q1", func(a *upgrade.Approvals) error {
+					a.Add(upgrade.Approval{By: by, ID: by, Approved: true})
+					return nil
+				})
+				if err != nil {
 					t.Error(err)
 				}
 			})

@@ -28,11 +28,14 @@ const (
 	runName     = "upshift-run"
 	controlName = "upshift-control"
 	planName    = "upshift-plan"
+	// messagesName is what the Slack bot has posted.
+	messagesName = "upshift-slack"
 
 	runKey       = "run.json"
 	requestKey   = "request.json"
 	planKey      = "plan.json"
 	approvalsKey = "approvals.json"
+	messagesKey  = "messages.json"
 
 	// epochAnnotation is on the record: the highest epoch that has claimed it.
 	epochAnnotation = "upshift.dev/epoch"

@@ -106,7 +106,7 @@ func (w *Work) CarryOut(ctx context.Context, run *upgrade.Run, first *upgrade.Re
 	run.TakenBy(w.lock.Holder())
 	if len(run.Approvals) > 0 && run.Steps[0].StartedAt == nil {
 		// Recorded first, and then no longer pending.
-		if err := errors.Join(w.lock.Save(ctx, run), s.store.Withdraw(ctx, run.Digest)); err != nil {
+		if err := errors.Join(w.lock.Save(ctx, run), s.store.Withdraw(ctx, func(a upgrade.Approvals) bool { return a.Digest == run.Digest })); err != nil {
 			return &NotBegun{fmt.Errorf("record the approvals: %w", err)}
 		}
 	}

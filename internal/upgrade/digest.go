@@ -32,7 +32,7 @@ func digest(p Plan, s Snapshot) (string, error) {
 	}{
 		Provider: p.Cluster.Provider, Project: p.Cluster.Project, Location: p.Cluster.Location, Name: p.Cluster.Name,
 		ControlPlane: p.Cluster.ControlPlaneVersion, Target: p.Target.Version, Options: p.Options,
-		Budgets: map[string]json.RawMessage{}, Consents: p.Consents,
+		Budgets: p.Budgets, Consents: p.Consents,
 	}
 	// What was asked for is resolved: "latest" and the version that it came to are the same plan.
 	content.Options.Target = ""
@@ -45,11 +45,6 @@ func digest(p Plan, s Snapshot) (string, error) {
 			Name: pp.Name, Action: string(pp.Action), From: pp.From, To: pp.To, NewName: pp.NewName,
 			Autoscaling: pp.Autoscaling, DrainTimeout: p.Options.DrainTimeout, Config: pp.Config,
 		})
-	}
-	for _, pod := range podsOn(s.State, p.Pools) {
-		for _, key := range pod.Budgets {
-			content.Budgets[key] = s.State.Budgets[key].Spec
-		}
 	}
 	owners := map[string]Ref{}
 	for _, pod := range s.State.Pods {

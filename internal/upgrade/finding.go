@@ -42,7 +42,7 @@ type Finding struct {
 	// Consent names the input by which a person may allow it.
 	Consent Consent `json:"consent,omitempty"`
 	// Momentary findings come and go with a replica or a budget's last disruption; the digest leaves them out.
-	Momentary bool `json:"-"`
+	Momentary bool `json:"momentary,omitempty"`
 }
 
 // inspect looks for what is known beforehand to go wrong when the pods on pools are moved.

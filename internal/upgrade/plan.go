@@ -12,45 +12,6 @@ import (
 // APIVersion is the version of the files that Upshift writes.
 const APIVersion = "upshift.dev/v1"
 
-// Options are what a person chose about an upgrade. Consents are not here: a plan is the same whether it was consented to or not.
-type Options struct {
-	// Target is what was asked for, one of TargetForms.
-	Target string `json:"targetVersion"`
-	// Pools are the names of the pools to upgrade, in that order; empty for all.
-	Pools    []string `json:"nodePools,omitempty"`
-	Strategy string   `json:"strategy"`
-	// DrainTimeout is for one node, zero for automatic.
-	DrainTimeout Seconds `json:"drainTimeout"`
-	// Soak is the time between the last drain and deleting an old pool.
-	Soak Seconds `json:"soak"`
-	// Delete says when old pools are deleted.
-	Delete DeletePolicy `json:"deleteOldPools"`
-	// OnFailure says what a run does about trouble.
-	OnFailure FailurePolicy `json:"onFailure"`
-}
-
-// FailurePolicy says what a run does about trouble.
-type FailurePolicy string
-
-// The policies for trouble.
-const (
-	PauseOnFailure    FailurePolicy = "pause"
-	RollbackOnFailure FailurePolicy = "rollback"
-)
-
-// DeletePolicy says when old pools are deleted.
-type DeletePolicy string
-
-// The policies for old pools.
-const (
-	// DeleteEach deletes an old pool before the next pool is begun.
-	DeleteEach DeletePolicy = "each"
-	// DeleteAtEnd deletes old pools once all pools have moved.
-	DeleteAtEnd DeletePolicy = "end"
-	// DeleteNever leaves old pools to people.
-	DeleteNever DeletePolicy = "never"
-)
-
 // Seconds is a duration that is written as a number of seconds.
 type Seconds time.Duration
 
@@ -135,6 +96,8 @@ type Plan struct {
 	Consents   []Consent  `json:"consents"`
 	Pools      []PoolPlan `json:"pools"`
 	Steps      []Step     `json:"steps"`
+	// Budgets are the specs of the PodDisruptionBudgets over pods that move, by namespace/name.
+	Budgets map[string]json.RawMessage `json:"budgets,omitempty"`
 }
 
 // NothingToDo tells that every pool is where it should be.
@@ -205,6 +168,13 @@ func BuildPlan(s Snapshot, o Options) (Plan, error) {
 	}
 	slices.Sort(plan.Consents)
 	plan.Steps = append(plan.Steps, steps(plan)...)
+	estimate(&plan, s.State)
+	plan.Budgets = map[string]json.RawMessage{}
+	for _, pod := range podsOn(s.State, plan.Pools) {
+		for _, key := range pod.Budgets {
+			plan.Budgets[key] = s.State.Budgets[key].Spec
+		}
+	}
 	var err error
 	if plan.Digest, err = digest(plan, s); err != nil {
 		return Plan{}, fmt.Errorf("digest of the plan: %w", err)

@@ -54,6 +54,8 @@ type Step struct {
 	FinishedAt *time.Time `json:"finishedAt,omitempty"`
 	// Operation is the provider's operation that the step waits for.
 	Operation string `json:"operation,omitempty"`
+	// Estimate is how long the step was expected to take when the plan was made, zero for next to nothing.
+	Estimate Seconds `json:"estimate,omitempty"`
 	// Baseline is what a drain that is not done found when it first began.
 	Baseline *Baseline `json:"baseline,omitempty"`
 }
@@ -149,7 +151,11 @@ type Run struct {
 	// Granted are the consents that were given, and Approvals by whom the plan was approved.
 	Granted   []Consent  `json:"granted"`
 	Approvals []Approval `json:"approvals,omitempty"`
-	Plan      Plan       `json:"plan"`
+	// Requester asked for the run in Slack, and Slack is the message there that people watch it in. Both are nil for a run that was
+	// not asked for there.
+	Requester *Person `json:"requester,omitempty"`
+	Slack     *Thread `json:"slack,omitempty"`
+	Plan      Plan    `json:"plan"`
 }
 
 // Holder is a process that carries out a run, or did.
@@ -158,6 +164,8 @@ type Holder struct {
 	Who   string `json:"who"`
 	Where string `json:"where"`
 	Link  string `json:"link,omitempty"`
+	// Resumes tells that the holder is a service, which goes on by itself with what it left.
+	Resumes bool `json:"resumes,omitempty"`
 	// Epoch rises with every holder of the cluster's lease.
 	Epoch int64     `json:"epoch"`
 	Since time.Time `json:"since"`
@@ -181,6 +189,23 @@ type Move struct {
 	Workload Ref       `json:"workload"`
 	Node     string    `json:"node"`
 	At       time.Time `json:"at"`
+	// To is the node on which a new pod of the workload became Ready, After how long after this one began to leave. To is empty where
+	// none was seen. Which new pod stands in for which old one is nobody's choice: they are paired in the order of their times.
+	To    string  `json:"to,omitempty"`
+	After Seconds `json:"after,omitempty"`
+}
+
+// Person is somebody in Slack.
+type Person struct {
+	Name string `json:"name"`
+	// ID is Slack's: U0123456789.
+	ID string `json:"id"`
+}
+
+// Thread is a message in Slack, and the thread under it.
+type Thread struct {
+	Channel   string `json:"channel"`
+	Timestamp string `json:"timestamp"`
 }
 
 // Waiting is a thing that a drain waits for, and why.

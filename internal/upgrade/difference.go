@@ -1,0 +1,118 @@
+package upgrade
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+)
+
+// Differences says, a sentence each, what makes a plan another one than an earlier one that was approved: what its digest covers.
+func Differences(before, now Plan) []string {
+	var found []string
+	add := func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) }
+	if a, b := before.Cluster.ControlPlaneVersion, now.Cluster.ControlPlaneVersion; a != b {
+		add("the control plane runs %s instead of %s", b, a)
+	}
+	if a, b := before.Target.Version, now.Target.Version; a != b {
+		add("the target %s is %s instead of %s now", now.Target.Requested, b, a)
+	}
+	found = append(found, poolDifferences(before, now)...)
+	for _, c := range union(before.Consents, now.Consents) {
+		switch had, has := slices.Contains(before.Consents, c), slices.Contains(now.Consents, c); {
+		case had && !has:
+			add("it needs no consent %s any more", c)
+		case has && !had:
+			add("it asks for the consent %s", c)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(merged(before.Budgets, now.Budgets))) {
+		a, had := before.Budgets[key]
+		b, has := now.Budgets[key]
+		switch {
+		case !had:
+			add("PodDisruptionBudget %s is new among those that count", key)
+		case !has:
+			add("PodDisruptionBudget %s does not count any more", key)
+		case !bytes.Equal(a, b):
+			add("PodDisruptionBudget %s has changed", key)
+		}
+	}
+	found = append(found, findingDifferences(before, now)...)
+	if len(found) == 0 && before.Digest != now.Digest {
+		add("its options or the way in which it was made have changed")
+	}
+	return found
+}
+
+func poolDifferences(before, now Plan) []string {
+	var found []string
+	for _, p := range now.Pools {
+		old, had := before.Pool(p.Name)
+		switch {
+		case !had:
+			found = append(found, fmt.Sprintf("pool %s is new", p.Name))
+		case old.Action != p.Action:
+			found = append(found, fmt.Sprintf("pool %s: %s instead of %s", p.Name, p.Action, old.Action))
+		case p.Action == Migrate && old.NewName != p.NewName:
+			found = append(found, fmt.Sprintf("pool %s: %s takes over instead of %s", p.Name, p.NewName, old.NewName))
+		case p.Action == Migrate && old.From != p.From:
+			found = append(found, fmt.Sprintf("pool %s runs %s instead of %s", p.Name, p.From, old.From))
+		case p.Action == Migrate && !bytes.Equal(old.Config, p.Config):
+			found = append(found, fmt.Sprintf("the configuration of pool %s has changed", p.Name))
+		case p.Action == Migrate && old.Autoscaling.Summary != p.Autoscaling.Summary:
+			found = append(found, fmt.Sprintf("the autoscaling of pool %s has changed", p.Name))
+		}
+	}
+	for _, p := range before.Pools {
+		if _, has := now.Pool(p.Name); !has {
+			found = append(found, fmt.Sprintf("pool %s is gone", p.Name))
+		}
+	}
+	return found
+}
+
+// findingDifferences tells of blockers and warnings that came and went.
+func findingDifferences(before, now Plan) []string {
+	lines := func(p Plan) []string {
+		var all []string
+		for _, f := range p.Findings {
+			if f.Severity != Info && !f.Momentary {
+				all = append(all, fmt.Sprintf("%s %s: %s", f.Severity, f.Check, f.Object))
+			}
+		}
+		return all
+	}
+	a, b := lines(before), lines(now)
+	var found []string
+	for _, l := range b {
+		if !slices.Contains(a, l) {
+			found = append(found, "new "+l)
+		}
+	}
+	for _, l := range a {
+		if !slices.Contains(b, l) {
+			found = append(found, "gone: "+l)
+		}
+	}
+	return found
+}
+
+func union[T comparable](a, b []T) []T {
+	all := slices.Clone(a)
+	for _, v := range b {
+		if !slices.Contains(all, v) {
+			all = append(all, v)
+		}
+	}
+	return all
+}
+
+func merged[V any](a, b map[string]V) map[string]V {
+	all := maps.Clone(a)
+	if all == nil {
+		all = map[string]V{}
+	}
+	maps.Copy(all, b)
+	return all
+}

@@ -1,0 +1,134 @@
+package upgrade
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Options are what a person chose about an upgrade. Consents are not here: a plan is the same whether it was consented to or not.
+type Options struct {
+	// Target is what was asked for, one of TargetForms.
+	Target string `json:"targetVersion"`
+	// Pools are the names of the pools to upgrade, in that order; empty for all.
+	Pools    []string `json:"nodePools,omitempty"`
+	Strategy string   `json:"strategy"`
+	// DrainTimeout is for one node, zero for automatic.
+	DrainTimeout Seconds `json:"drainTimeout"`
+	// Soak is the time between the last drain and deleting an old pool.
+	Soak Seconds `json:"soak"`
+	// Delete says when old pools are deleted.
+	Delete DeletePolicy `json:"deleteOldPools"`
+	// OnFailure says what a run does about trouble.
+	OnFailure FailurePolicy `json:"onFailure"`
+}
+
+// FailurePolicy says what a run does about trouble.
+type FailurePolicy string
+
+// The policies for trouble.
+const (
+	PauseOnFailure    FailurePolicy = "pause"
+	RollbackOnFailure FailurePolicy = "rollback"
+)
+
+// DeletePolicy says when old pools are deleted.
+type DeletePolicy string
+
+// The policies for old pools.
+const (
+	// DeleteEach deletes an old pool before the next pool is begun.
+	DeleteEach DeletePolicy = "each"
+	// DeleteAtEnd deletes old pools once all pools have moved.
+	DeleteAtEnd DeletePolicy = "end"
+	// DeleteNever leaves old pools to people.
+	DeleteNever DeletePolicy = "never"
+)
+
+// OptionNames are the names that Options.Set knows, those of the Action's inputs.
+var OptionNames = []string{"target-version", "node-pools", "strategy", "drain-timeout", "soak", "delete-old-pools", "on-failure"}
+
+// Set sets an option by the name of its input. Its error says what is accepted, and not the name.
+func (o *Options) Set(name, value string) error {
+	switch name {
+	case "target-version":
+		o.Target = value
+		return CheckTarget(value)
+	case "node-pools":
+		return o.setPools(value)
+	case "strategy":
+		o.Strategy = value
+		return oneOf(value, []string{"auto", "migrate"}, "rolling", "blue-green")
+	case "drain-timeout":
+		return o.setDrainTimeout(value)
+	case "soak":
+		d, err := ParseDuration(value)
+		o.Soak = Seconds(d)
+		return err
+	case "delete-old-pools":
+		o.Delete = DeletePolicy(value)
+		return oneOf(value, []string{"each", "end", "never"}, "approve")
+	case "on-failure":
+		o.OnFailure = FailurePolicy(value)
+		return oneOf(value, []string{"pause", "rollback"})
+	}
+	return fmt.Errorf("there is no such option; want %s", strings.Join(OptionNames, ", "))
+}
+
+// oneOf accepts the words in accepted. Those in soon are part of the design and not built yet.
+func oneOf(value string, accepted []string, soon ...string) error {
+	want := strings.Join(accepted, ", ")
+	switch {
+	case slices.Contains(accepted, value):
+		return nil
+	case slices.Contains(soon, value):
+		return fmt.Errorf("not supported yet; want %s", want)
+	}
+	return fmt.Errorf("want %s", want)
+}
+
+// setPools reads names of node pools, by comma or line. They replace those that were set before.
+func (o *Options) setPools(value string) error {
+	const want = "want names of node pools, by comma or line"
+	o.Pools = nil
+	for _, name := range strings.FieldsFunc(value, func(r rune) bool { return r == ',' || r == '\n' }) {
+		name = strings.TrimSpace(name)
+		switch {
+		case name == "":
+			continue
+		case strings.ContainsAny(name, " \t/"):
+			return errors.New(want)
+		case slices.Contains(o.Pools, name):
+			return fmt.Errorf("names %s twice", name)
+		}
+		o.Pools = append(o.Pools, name)
+	}
+	if len(o.Pools) == 0 {
+		return errors.New(want) // separators alone, say of two variables that are not set, do not mean all pools
+	}
+	return nil
+}
+
+func (o *Options) setDrainTimeout(value string) error {
+	o.DrainTimeout = 0
+	if value == "auto" {
+		return nil
+	}
+	d, err := ParseDuration(value)
+	if err != nil || d == 0 {
+		return errors.New("want a duration above zero such as 45m, or auto")
+	}
+	o.DrainTimeout = Seconds(d)
+	return nil
+}
+
+// ParseDuration reads a duration that is not negative: "90s", "45m", "1h30m", "0".
+func ParseDuration(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 {
+		return 0, errors.New("want a duration such as 90s, 45m or 1h30m")
+	}
+	return d, nil
+}
