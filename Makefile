@@ -2,12 +2,13 @@
 
 GO ?= go
 
-.PHONY: all build test test-unit demo lab lint image clean
+.PHONY: all build test test-unit demo lab lint image clean demo-slack
 
 all: build
 
-build: ## the Action's binary, bin/upshift
+build: ## the Action's binary, bin/upshift, and the bot's, bin/upshift-bot
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/upshift ./action
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/upshift-bot ./bot
 
 # Scenarios mostly wait (for a lease to run out, for an API to come back), so there may be more of them than cores.
 test: build ## all tests, on real control planes
@@ -20,6 +21,9 @@ test-unit: ## the tests that need no control plane
 
 demo: build ## a whole upgrade on this machine; what it wrote stays in demo-out/
 	$(GO) run ./internal/lab/cmd/demo -upshift bin/upshift -out demo-out
+
+demo-slack: build ## a whole conversation with the Slack bot on this machine
+	$(GO) run ./internal/lab/cmd/demoslack -bot bin/upshift-bot -out demo-out/slack
 
 lab: build ## a cluster to look at; Ctrl-C ends it
 	$(GO) build -o bin/lab ./internal/lab/cmd/lab

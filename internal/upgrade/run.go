@@ -206,6 +206,8 @@ type Person struct {
 type Thread struct {
 	Channel   string `json:"channel"`
 	Timestamp string `json:"timestamp"`
+	// Question is the ID of the proposal that the message asked about, empty for a run that nobody was asked about in Slack.
+	Question string `json:"question,omitempty"`
 }
 
 // Waiting is a thing that a drain waits for, and why.
@@ -306,4 +308,27 @@ func NewRunID(now time.Time) string {
 	var chance [3]byte
 	_, _ = rand.Read(chance[:]) // never fails: crypto/rand ends the program instead
 	return now.UTC().Format("20060102-150405") + "-" + hex.EncodeToString(chance[:])
+}
+
+// Drains are the run's drains in the direction in which it goes, in order: of the old pools, or, in a rollback, of those that took over.
+func (r *Run) Drains() []Step {
+	var drains []Step
+	for _, s := range r.Steps {
+		_, old := r.Plan.Pool(s.Pool)
+		if s.Kind == DrainNode && s.State != StepDropped && old == (r.Ending != RolledBack) {
+			drains = append(drains, s)
+		}
+	}
+	return drains
+}
+
+// MovesFrom are the pods that left the node.
+func (r *Run) MovesFrom(node string) []Move {
+	var moves []Move
+	for _, m := range r.Moves {
+		if m.Node == node {
+			moves = append(moves, m)
+		}
+	}
+	return moves
 }

@@ -45,7 +45,7 @@ type Options struct {
 	// Scopes are the bot token's; nil: [DefaultScopes].
 	Scopes []string
 	// HTTP is the app's base URL, such as "http://127.0.0.1:8080": commands, events and interactions are posted there, signed.
-	// Empty: Socket Mode. See [Server.UseHTTP], which also asks the app whether it is there.
+	// Empty: Socket Mode. Unlike [Server.UseHTTP] this does not ask the app for the answer to a challenge.
 	HTTP string
 	// RateLimits answers 429 with Retry-After where Slack does; off: no limits.
 	RateLimits bool
@@ -53,7 +53,7 @@ type Options struct {
 	AckTimeout time.Duration
 	// PingInterval is between two WebSocket pings; 0: 5 s.
 	PingInterval time.Duration
-	// Log gets a line for each delivery, and an error for each call that is not emulated; nil: slog.Default().
+	// Log gets a line for each delivery that is lost, and an error for each call that is not emulated; nil: slog.Default().
 	Log *slog.Logger
 }
 
@@ -185,10 +185,10 @@ func (s *Server) stop() {
 	_ = s.http.Close()
 }
 
-// spawn runs f in the background, unless the emulator is closing. It is called with the lock held.
-func (s *Server) spawn(f func()) {
+// spawn runs f in the background, until the emulator ends. It is called with the lock held.
+func (s *Server) spawn(f func(ctx context.Context)) {
 	if !s.closed {
-		s.work.Go(f)
+		s.work.Go(func() { f(s.ctx) })
 	}
 }
 

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	_ "embed"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -24,9 +23,6 @@ import (
 	"github.com/upshift-k8s/upshift/internal/lab/observer"
 	"github.com/upshift-k8s/upshift/internal/lab/testbed"
 )
-
-//go:embed workloads.yaml
-var workloads string
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -57,7 +53,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, bed.Close()) }()
 	say(out, "Deploying workloads to %s: 2 Deployments with PDBs, a StatefulSet, a DaemonSet, a single replica, a Job", testbed.Name)
-	if err := bed.Deploy(ctx, workloads); err != nil {
+	if err := bed.Deploy(ctx, testbed.Workloads); err != nil {
 		return err
 	}
 	witness, err := kubernetes.NewForConfig(bed.Lab.DirectConfig(lab.Observer))

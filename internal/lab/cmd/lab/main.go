@@ -53,7 +53,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
   export PATH=%s:$PATH KUBECONFIG=%s
   export %s
   kubectl get nodes
-  kubectl apply -f internal/lab/cmd/demo/workloads.yaml
+  kubectl apply -f internal/lab/testbed/workloads.yaml
   bin/upshift plan --cluster %[7]s --project %[8]s --location %[9]s --target-version control-plane
   bin/upshift upgrade --cluster %[7]s --project %[8]s --location %[9]s --target-version control-plane --soak 0
 

@@ -1,0 +1,299 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/yaml"
+
+	"github.com/upshift-k8s/upshift/internal/gke"
+	"github.com/upshift-k8s/upshift/internal/kube"
+	"github.com/upshift-k8s/upshift/internal/slack"
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+// fileConfig is the configuration file, in which clusters take what they do not say from the top.
+type fileConfig struct {
+	Listen    string `json:"listen"`
+	Transport string `json:"transport"`
+	Executor  string `json:"executor"`
+	rules
+	Clusters []fileCluster `json:"clusters"`
+	// BreakGlass is part of the design and not built yet.
+	BreakGlass any `json:"break-glass,omitempty"`
+}
+
+// rules are who may do what, where.
+type rules struct {
+	Channels  []string  `json:"channels,omitempty"`
+	Approvers people    `json:"approvers,omitzero"`
+	Quorum    *int      `json:"quorum,omitempty"`
+	Expiry    string    `json:"expiry,omitempty"`
+	Defaults  *settings `json:"defaults,omitempty"`
+}
+
+// people are users and user groups, by Slack's IDs.
+type people struct {
+	Users  []string `json:"users,omitempty"`
+	Groups []string `json:"groups,omitempty"`
+}
+
+type fileCluster struct {
+	Name       string `json:"name"`
+	Provider   string `json:"provider"`
+	Project    string `json:"project"`
+	Location   string `json:"location"`
+	Kubeconfig string `json:"kubeconfig"`
+	Endpoint   string `json:"endpoint"`
+	Namespace  string `json:"namespace"`
+	rules
+}
+
+// settings are the options of plans, by the names of the Action's inputs.
+type settings map[string]any
+
+// config is what the file and the environment come to.
+type config struct {
+	listen    string
+	transport string
+	tokens    slack.Tokens
+	// signingSecret is only needed for HTTP.
+	signingSecret string
+	slackAPI      string
+	containerAPI  string
+	clusters      []clusterConfig
+}
+
+// The transports.
+const (
+	bySocket = "socket"
+	byHTTP   = "http"
+)
+
+// clusterConfig is one cluster, and who may do what with it.
+type clusterConfig struct {
+	name      gke.Name
+	kube      *rest.Config
+	endpoint  string
+	namespace string
+	channels  []string
+	approvers people
+	quorum    int
+	expiry    time.Duration
+	options   upgrade.Options
+}
+
+const (
+	defaultListen = ":8080"
+	defaultExpiry = time.Hour
+)
+
+// problems collects everything that is wrong with a configuration, a sentence each.
+type problems []error
+
+func (p *problems) add(format string, args ...any) { *p = append(*p, fmt.Errorf(format, args...)) }
+
+// readConfig reads the file, and the secrets from the environment. Its error names all that is wrong, a line each.
+func readConfig(path string, getenv func(string) string) (config, error) {
+	if path == "" {
+		return config{}, errors.New("there is none: want --config FILE, or UPSHIFT_CONFIG=FILE in the environment")
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return config{}, err
+	}
+	f := fileConfig{Listen: defaultListen, Transport: bySocket, Executor: "bot"}
+	if err := yaml.UnmarshalStrict(data, &f); err != nil {
+		return config{}, fmt.Errorf("%s: %s", path, strings.TrimPrefix(strings.ReplaceAll(err.Error(), "\n", " "), "error unmarshaling JSON: while decoding JSON: "))
+	}
+	var bad problems
+	c := config{
+		listen: f.Listen, transport: f.Transport, slackAPI: getenv(slack.EndpointVariable), containerAPI: getenv(gke.EndpointVariable),
+		tokens: slack.Tokens{Bot: getenv("SLACK_BOT_TOKEN"), App: getenv("SLACK_APP_TOKEN")}, signingSecret: getenv("SLACK_SIGNING_SECRET"),
+	}
+	c.check(f, &bad)
+	if len(f.Clusters) == 0 {
+		bad.add("clusters: there are none")
+	}
+	for i, fc := range f.Clusters {
+		where := fmt.Sprintf("clusters[%d]", i)
+		if fc.Name != "" {
+			where = "cluster " + fc.Name
+		}
+		cluster := newCluster(f.rules, fc, where, &bad)
+		if slices.ContainsFunc(c.clusters, func(o clusterConfig) bool { return o.name.Cluster == cluster.name.Cluster }) {
+			bad.add("%s: there are two of that name", where)
+		}
+		c.clusters = append(c.clusters, cluster)
+	}
+	return c, errors.Join(bad...)
+}
+
+// check looks at what is not about one cluster.
+func (c *config) check(f fileConfig, bad *problems) {
+	if _, _, err := net.SplitHostPort(c.listen); err != nil {
+		bad.add("listen: %q: want HOST:PORT or :PORT", c.listen)
+	}
+	if f.Executor != "bot" {
+		bad.add("executor: %q: not supported yet; want bot", f.Executor)
+	}
+	if f.BreakGlass != nil {
+		bad.add("break-glass: not supported yet")
+	}
+	token := func(name, value, prefix, use string) {
+		if !strings.HasPrefix(value, prefix) {
+			bad.add("%s: want %s in the environment, %s…", name, use, prefix) // never the value
+		}
+	}
+	token("SLACK_BOT_TOKEN", c.tokens.Bot, "xoxb-", "the bot's token")
+	switch c.transport {
+	case bySocket:
+		token("SLACK_APP_TOKEN", c.tokens.App, "xapp-", "the app-level token of Socket Mode")
+	case byHTTP:
+		if c.signingSecret == "" {
+			bad.add("SLACK_SIGNING_SECRET: want the app's signing secret in the environment: without it anybody could give orders")
+		}
+	default:
+		bad.add("transport: %q: want %s or %s", c.transport, bySocket, byHTTP)
+	}
+	if err := slack.CheckEndpoint(c.slackAPI); err != nil {
+		bad.add("%w", err)
+	}
+	if err := gke.CheckEndpoint(c.containerAPI); err != nil {
+		bad.add("%w", err)
+	}
+}
+
+var (
+	userPattern    = regexp.MustCompile(`^[UW][A-Z0-9]{2,20}$`)
+	groupPattern   = regexp.MustCompile(`^S[A-Z0-9]{2,20}$`)
+	channelPattern = regexp.MustCompile(`^[CG][A-Z0-9]{2,20}$`)
+	namePattern    = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+)
+
+// newCluster completes a cluster from the top of the file.
+func newCluster(top rules, f fileCluster, where string, bad *problems) clusterConfig {
+	c := clusterConfig{
+		name: gke.Name{Project: f.Project, Location: f.Location, Cluster: f.Name}, endpoint: f.Endpoint, namespace: f.Namespace,
+		channels: f.Channels, approvers: f.Approvers, quorum: 1, expiry: defaultExpiry,
+	}
+	switch {
+	case !namePattern.MatchString(f.Name):
+		bad.add("%s: name: %q: want the cluster's name", where, f.Name)
+	case slices.Contains(slack.Verbs, slack.Verb(f.Name)):
+		bad.add("%s: name: %q is a word of the command /upgrade", where, f.Name)
+	}
+	switch f.Provider {
+	case "", "gke":
+	case "self-managed":
+		bad.add("%s: provider: %q: not supported yet; want gke", where, f.Provider)
+	default:
+		bad.add("%s: provider: %q: want gke", where, f.Provider)
+	}
+	if f.Project == "" || f.Location == "" {
+		bad.add("%s: project, location: want the Google Cloud project, and the cluster's region or zone", where)
+	}
+	if c.endpoint == "" {
+		c.endpoint = "auto"
+	}
+	if !slices.Contains(gke.Endpoints, c.endpoint) {
+		bad.add("%s: endpoint: %q: want %s", where, c.endpoint, strings.Join(gke.Endpoints, ", "))
+	}
+	if c.namespace == "" {
+		c.namespace = "upshift"
+	}
+	if f.Kubeconfig != "" {
+		var err error
+		if c.kube, err = kube.ConfigFromFile(f.Kubeconfig, userAgent()); err != nil {
+			bad.add("%s: kubeconfig: %q: %w", where, f.Kubeconfig, err)
+		}
+	}
+	c.setRules(top, f.rules, where, bad)
+	c.setOptions(top.Defaults, f.Defaults, where, bad)
+	return c
+}
+
+func userAgent() string { return "upshift-bot/" + version }
+
+// setRules takes who may do what from the cluster, or from the top.
+func (c *clusterConfig) setRules(top, own rules, where string, bad *problems) {
+	if len(c.channels) == 0 {
+		c.channels = top.Channels
+	}
+	if len(c.approvers.Users)+len(c.approvers.Groups) == 0 {
+		c.approvers = top.Approvers
+	}
+	check := func(name, what string, pattern *regexp.Regexp, ids []string) {
+		for _, id := range ids {
+			if !pattern.MatchString(id) {
+				bad.add("%s: %s: %q: want Slack's ID of a %s", where, name, id, what)
+			}
+		}
+	}
+	check("channels", "channel, such as C0123456789", channelPattern, c.channels)
+	check("approvers.users", "user, such as U0123456789", userPattern, c.approvers.Users)
+	check("approvers.groups", "user group, such as S0123456789", groupPattern, c.approvers.Groups)
+	if len(c.channels) == 0 {
+		bad.add("%s: channels: want the channels in which it may be worked on", where)
+	}
+	for _, q := range []*int{top.Quorum, own.Quorum} {
+		if q != nil {
+			c.quorum = *q
+		}
+	}
+	switch users := len(c.approvers.Users); {
+	case users+len(c.approvers.Groups) == 0:
+		bad.add("%s: approvers: want users or groups: without any nobody can approve", where)
+	case c.quorum < 1, len(c.approvers.Groups) == 0 && c.quorum > users:
+		bad.add("%s: quorum: %d: want at least 1, and not more than there are approvers", where, c.quorum)
+	}
+	for _, text := range []string{top.Expiry, own.Expiry} {
+		if text == "" {
+			continue
+		}
+		d, err := upgrade.ParseDuration(text)
+		if err != nil || d < time.Second {
+			bad.add("%s: expiry: %q: want a duration such as 30m or 4h", where, text)
+			continue
+		}
+		c.expiry = d
+	}
+}
+
+// standard are the options' defaults, those of the Action.
+var standard = []slack.Option{
+	{Name: "target-version", Value: "default"}, {Name: "strategy", Value: "auto"}, {Name: "drain-timeout", Value: "auto"}, {Name: "soak", Value: "1h"},
+	{Name: "delete-old-pools", Value: "each"}, {Name: "on-failure", Value: "pause"},
+}
+
+// setOptions sets the options of plans: the standard ones, then those of the top, then the cluster's own.
+func (c *clusterConfig) setOptions(top, own *settings, where string, bad *problems) {
+	for _, o := range standard {
+		if err := c.options.Set(o.Name, o.Value); err != nil {
+			bad.add("%s: defaults: %s: %w", where, o.Name, err)
+		}
+	}
+	for _, s := range []*settings{top, own} {
+		if s == nil {
+			continue
+		}
+		for _, name := range slices.Sorted(maps.Keys(*s)) {
+			value := (*s)[name]
+			text := fmt.Sprint(value)
+			if list, ok := value.([]any); ok {
+				text = strings.Trim(strings.ReplaceAll(fmt.Sprint(list), " ", ","), "[]")
+			}
+			if err := c.options.Set(name, text); err != nil {
+				bad.add("%s: defaults: %s: %q: %w", where, name, text, err)
+			}
+		}
+	}
+}

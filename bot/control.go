@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/upshift-k8s/upshift/internal/engine"
+	"github.com/upshift-k8s/upshift/internal/runstore"
+	"github.com/upshift-k8s/upshift/internal/session"
+	"github.com/upshift-k8s/upshift/internal/slack"
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+// order is what somebody wants, by command or button.
+type order struct {
+	verb    slack.Verb
+	options []slack.Option
+	who     slack.Person
+	channel string
+	// run is the run that a button is about, empty for a command: that is about the current one.
+	run    string
+	answer answer
+}
+
+// obey does what somebody wants, if they may. The error is for that person.
+func (c *cluster) obey(ctx context.Context, o order) error {
+	// First as somebody who only looks: a stranger learns nothing of the cluster.
+	if _, err := c.admit(ctx, o.who, o.channel, slack.Status, ""); err != nil {
+		return err
+	}
+	s, err := c.connected(ctx)
+	if err != nil {
+		return err
+	}
+	run, err := s.Store().Current(ctx)
+	if err != nil {
+		return fmt.Errorf("the record of %s cannot be read: %w", c.name(), err)
+	}
+	requester := ""
+	if run != nil {
+		requester = requesterOf(run)
+	}
+	who, err := c.admit(ctx, o.who, o.channel, o.verb, requester)
+	if err != nil {
+		return err
+	}
+	if o.run != "" && (run == nil || run.ID != o.run) {
+		return fmt.Errorf("this button is about run %s, which is not the current one any more", o.run)
+	}
+	c.log.Info("order", "verb", o.verb, "user", who.ID, "channel", o.channel)
+	switch o.verb {
+	case slack.Plan:
+		return c.look(ctx, s, run, o)
+	case slack.Upgrade:
+		return c.propose(ctx, s, run, o, who)
+	case slack.Status:
+		return c.status(ctx, s, run, o.answer)
+	case slack.Resume:
+		return c.resume(s, run, o, who)
+	case slack.Pause, slack.Cancel, slack.Rollback:
+		return c.control(ctx, s, run, o, who)
+	}
+	return fmt.Errorf("there is no %q", o.verb)
+}
+
+// resume goes on with a run that is paused or was left.
+func (c *cluster) resume(s *session.Session, run *upgrade.Run, o order, who slack.Member) error {
+	if err := session.NothingTo("resume", run); err != nil {
+		return err
+	}
+	return c.takeOver(s, "resume", nil, "resumed by "+who.Name, o.answer)
+}
+
+// takeOver has the bot carry out the run of the record, and first what a person asks, nil for nothing.
+func (c *cluster) takeOver(s *session.Session, verb string, first *upgrade.Request, why string, a answer) error {
+	work, err := c.work(s, why)
+	var held *runstore.Held
+	switch {
+	case errors.As(err, &held):
+		return fmt.Errorf("somebody is at work: %w", held)
+	case err != nil:
+		return fmt.Errorf("the cluster's lease cannot be taken: %w", err)
+	}
+	run, err := work.Recorded()
+	if err == nil {
+		err = session.NothingTo(verb, run)
+	}
+	if err != nil {
+		c.end(work)
+		return err
+	}
+	c.carry(work, run, first, func(err error) {
+		var refused *engine.Refused
+		if errors.As(err, &refused) {
+			a.say(c.bot.ctx, slack.Say("Not obeyed: %s", refused))
+		}
+	})
+	a.say(c.bot.ctx, slack.Say("Run %s: %s, carried out by the bot. Its message shows how it goes.", run.ID, verb))
+	return nil
+}
+
+// control asks something of the process that is at work, or does it where nobody is.
+func (c *cluster) control(ctx context.Context, s *session.Session, run *upgrade.Run, o order, who slack.Member) error {
+	verb := string(o.verb)
+	if err := session.NothingTo(verb, run); err != nil {
+		return err
+	}
+	if o.verb == slack.Pause && run.State == upgrade.Paused {
+		return fmt.Errorf("run %s is paused already: %s", run.ID, run.Problem)
+	}
+	request := upgrade.Request{Verb: upgrade.Verb(verb), Run: run.ID, By: who.Name + " (Slack)", At: time.Now().UTC().Truncate(time.Second)}
+	held, err := s.Holding(ctx)
+	if err != nil {
+		return fmt.Errorf("who is at work cannot be read: %w", err)
+	}
+	if held != nil {
+		answer, err := s.Ask(ctx, request, func() {})
+		switch {
+		case err != nil:
+			return err
+		case answer.Outcome == session.Refused:
+			return fmt.Errorf("not obeyed: %s", answer.Reason)
+		case answer.Outcome != session.Silent:
+			o.answer.say(ctx, slack.Say("Run %s: %s, asked of %s. It is %s.", run.ID, verb, held.Holder.Who, answer.Run.State))
+			return nil
+		}
+	}
+	return c.takeOver(s, verb, &request, verb+" by "+who.Name, o.answer)
+}

@@ -1,0 +1,429 @@
+package slack
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	slackapi "github.com/slack-go/slack"
+
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+// Poster is what a board needs of Slack. Its errors are those of Client.
+type Poster interface {
+	Post(ctx context.Context, channel, thread, key string, m Message) (string, error)
+	Update(ctx context.Context, channel, ts string, m Message) error
+	// Find returns the timestamp of a message that was posted under a key, "" for none.
+	Find(ctx context.Context, channel, thread, key string, since time.Time) (string, error)
+}
+
+// Memory keeps which messages were posted where another process finds it. Implementations are safe for concurrent use.
+type Memory interface {
+	Messages(ctx context.Context) (map[string]upgrade.Posted, error)
+	AmendMessages(ctx context.Context, change func(map[string]upgrade.Posted)) error
+}
+
+// Card is what a message should say.
+type Card struct {
+	// Key names the message: another card of the same key is the same message.
+	Key     string
+	Channel string
+	// Under is the key of the message in whose thread it is posted, empty for the channel itself. It waits for that one.
+	Under   string
+	Message Message
+	// Final tells that it says its last word with this.
+	Final bool
+}
+
+const (
+	// pace is between two calls, and editPace between two edits of one message: Slack takes about one message a second for a channel,
+	// and about 50 edits a minute.
+	pace     = time.Second
+	editPace = 2500 * time.Millisecond
+	// firstBackoff and lastBackoff are between attempts when Slack does not say how long to wait.
+	firstBackoff = time.Second
+	lastBackoff  = 30 * time.Second
+)
+
+// Board keeps messages saying what they should: the newest card of each key wins, each message is posted once, and what could not be
+// said is said later. Nobody waits for Slack who only shows a card. It is safe for concurrent use.
+type Board struct {
+	poster Poster
+	memory Memory
+	log    *slog.Logger
+
+	mu      sync.Mutex
+	entries map[string]*entry
+	turn    int
+	changed chan struct{}
+}
+
+// entry is one message.
+type entry struct {
+	card Card
+	ts   string
+	// intended tells that the memory knows that the message was about to be posted, and since when; asked that it may have been.
+	intended time.Time
+	asked    bool
+	// said is what the message says, as far as is known.
+	said      string
+	finalSaid bool
+	// turn orders the entries by when they were last served.
+	turn      int
+	notBefore time.Time
+	failures  int
+	err       error
+}
+
+// NewBoard makes a board. Nothing is posted before Run.
+func NewBoard(p Poster, m Memory, log *slog.Logger) *Board {
+	return &Board{poster: p, memory: m, log: log, entries: map[string]*entry{}, changed: make(chan struct{})}
+}
+
+// Show has a message say what the card says, some time from now.
+func (b *Board) Show(c Card) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.entries[c.Key]
+	if e == nil {
+		e = &entry{turn: b.turn}
+		b.turn++
+		b.entries[c.Key] = e
+	}
+	if e.finalSaid {
+		return
+	}
+	e.card = c
+	b.notify()
+}
+
+// Known tells the board of a message that is there already.
+func (b *Board) Known(key string, at upgrade.Thread) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.entries[key]
+	if e == nil {
+		e = &entry{turn: b.turn}
+		b.turn++
+		b.entries[key] = e
+	}
+	e.ts, e.card.Channel = at.Timestamp, at.Channel
+	b.notify()
+}
+
+// Await returns where the message of a key is once it is posted and says what its card says. The error is the context's, or why Slack
+// will not have it.
+func (b *Board) Await(ctx context.Context, key string) (upgrade.Thread, error) {
+	for {
+		b.mu.Lock()
+		changed := b.changed
+		e := b.entries[key]
+		switch {
+		case e == nil:
+			b.mu.Unlock()
+			return upgrade.Thread{}, fmt.Errorf("there is no message %s", key)
+		case e.err != nil:
+			defer b.mu.Unlock()
+			return upgrade.Thread{}, e.err
+		case e.ts != "" && !e.due():
+			defer b.mu.Unlock()
+			return upgrade.Thread{Channel: e.card.Channel, Timestamp: e.ts}, nil
+		}
+		b.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return upgrade.Thread{}, context.Cause(ctx)
+		}
+	}
+}
+
+// Where returns where the message of a key is, false if it is not posted or not known.
+func (b *Board) Where(key string) (upgrade.Thread, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.entries[key]
+	if e == nil || e.ts == "" {
+		return upgrade.Thread{}, false
+	}
+	return upgrade.Thread{Channel: e.card.Channel, Timestamp: e.ts}, true
+}
+
+// At returns the key of the message at a place, "" for none of the board's.
+func (b *Board) At(place upgrade.Thread) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for key, e := range b.entries {
+		if e.ts == place.Timestamp && e.card.Channel == place.Channel {
+			return key
+		}
+	}
+	return ""
+}
+
+// Settle returns when every message says what it should, or ctx ends.
+func (b *Board) Settle(ctx context.Context) {
+	for {
+		b.mu.Lock()
+		changed, all := b.changed, true
+		for _, e := range b.entries {
+			all = all && !e.due()
+		}
+		b.mu.Unlock()
+		if all {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Forget drops the messages that keep does not want, also from the memory.
+func (b *Board) Forget(ctx context.Context, keep func(key string) bool) error {
+	b.mu.Lock()
+	for key := range b.entries {
+		if !keep(key) {
+			delete(b.entries, key)
+		}
+	}
+	b.mu.Unlock()
+	return b.memory.AmendMessages(ctx, func(all map[string]upgrade.Posted) {
+		for key := range all {
+			if !keep(key) {
+				delete(all, key)
+			}
+		}
+	})
+}
+
+// Load reads what earlier processes posted.
+func (b *Board) Load(ctx context.Context) error {
+	all, err := b.memory.Messages(ctx)
+	if err != nil {
+		return fmt.Errorf("read what was posted: %w", err)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for key, p := range all {
+		if b.entries[key] == nil {
+			b.entries[key] = &entry{turn: b.turn}
+			b.turn++
+		}
+		e := b.entries[key]
+		e.card.Key, e.card.Channel = key, p.Channel
+		e.ts, e.intended, e.asked, e.finalSaid = p.Timestamp, p.Since, true, p.Final
+	}
+	b.notify()
+	return nil
+}
+
+// due tells that the message does not say what it should.
+func (e *entry) due() bool {
+	if e.finalSaid || e.err != nil || len(e.card.Message.Blocks) == 0 {
+		return false
+	}
+	return e.ts == "" || fingerprint(e.card.Message) != e.said || e.card.Final
+}
+
+func fingerprint(m Message) string {
+	data, err := json.Marshal(m)
+	if err != nil {
+		return err.Error() // blocks are plain values; should one not be, the message is sent each time
+	}
+	return string(data)
+}
+
+// notify wakes all who wait for a change.
+func (b *Board) notify() {
+	close(b.changed)
+	b.changed = make(chan struct{})
+}
+
+// Run says what is to be said, until ctx ends.
+func (b *Board) Run(ctx context.Context) {
+	for ctx.Err() == nil {
+		key, wait, changed := b.next(time.Now())
+		if key == "" {
+			timer := time.NewTimer(wait)
+			select {
+			case <-changed:
+			case <-timer.C:
+			case <-ctx.Done():
+			}
+			timer.Stop()
+			continue
+		}
+		b.serve(ctx, key)
+		select {
+		case <-time.After(pace):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// next is the message that has waited longest for its turn, or how long to wait for one.
+func (b *Board) next(now time.Time) (key string, wait time.Duration, changed <-chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	wait = time.Hour
+	var first *entry
+	for k, e := range b.entries {
+		if !e.due() || e.card.Under != "" && b.thread(e.card) == "" {
+			continue
+		}
+		if left := e.notBefore.Sub(now); left > 0 {
+			wait = min(wait, left)
+			continue
+		}
+		if first == nil || e.turn < first.turn {
+			first, key = e, k
+		}
+	}
+	return key, wait, b.changed
+}
+
+// thread is the timestamp of the message that the card's is posted under, empty if that is not posted yet, or for the channel itself.
+func (b *Board) thread(c Card) string {
+	if root := b.entries[c.Under]; root != nil {
+		return root.ts
+	}
+	return ""
+}
+
+// serve brings one message up to date.
+func (b *Board) serve(ctx context.Context, key string) {
+	b.mu.Lock()
+	e := b.entries[key]
+	if e == nil {
+		b.mu.Unlock()
+		return
+	}
+	e.turn = b.turn
+	b.turn++
+	work, thread := *e, b.thread(e.card)
+	b.mu.Unlock()
+	err := b.deliver(ctx, key, thread, &work)
+	if ctx.Err() != nil && err != nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e = b.entries[key]
+	if e == nil {
+		return
+	}
+	e.ts, e.intended, e.asked, e.said, e.finalSaid = work.ts, work.intended, work.asked, work.said, work.finalSaid
+	e.notBefore = time.Now().Add(editPace)
+	b.outcome(key, e, err)
+	b.notify()
+}
+
+// outcome notes how it went. A limit of Slack's holds all messages.
+func (b *Board) outcome(key string, e *entry, err error) {
+	if err == nil {
+		e.failures = 0
+		return
+	}
+	after, passing := again(err)
+	if !passing {
+		b.log.Error("Slack does not take a message", "message", key, "error", err)
+		e.err = err
+		return
+	}
+	wait := max(after, min(lastBackoff, firstBackoff<<min(e.failures, 6)))
+	e.failures++
+	b.log.Warn("a message has to wait for Slack", "message", key, "error", err, "wait", wait)
+	e.notBefore = time.Now().Add(wait)
+	if after > 0 {
+		for _, other := range b.entries {
+			if other.notBefore.Before(e.notBefore) {
+				other.notBefore = e.notBefore
+			}
+		}
+	}
+}
+
+// deliver posts or edits one message. What was posted is known to the memory before and after: a process that ends in between leaves
+// a trace by which the next one finds the message.
+func (b *Board) deliver(ctx context.Context, key, thread string, e *entry) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	c := e.card
+	if e.ts == "" && e.asked {
+		ts, err := b.poster.Find(ctx, c.Channel, thread, key, e.intended)
+		switch {
+		case is(err, "missing_scope"):
+			b.log.Warn("whether a message was posted cannot be looked up without the scopes channels:history and groups:history: it may be there twice", "message", key)
+		case err != nil:
+			return err
+		case ts != "":
+			e.ts = ts
+			if err := b.remember(ctx, key, e); err != nil {
+				return err
+			}
+		}
+		e.asked = false
+	}
+	if e.ts == "" {
+		if err := b.post(ctx, key, thread, e); err != nil {
+			return err
+		}
+	} else if says := fingerprint(c.Message); says != e.said {
+		if err := b.poster.Update(ctx, c.Channel, e.ts, c.Message); err != nil {
+			return err
+		}
+		e.said = says
+	}
+	if c.Final {
+		e.finalSaid = true
+		if err := b.remember(ctx, key, e); err != nil {
+			e.finalSaid = false
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *Board) post(ctx context.Context, key, thread string, e *entry) error {
+	if e.intended.IsZero() {
+		e.intended = time.Now().UTC().Truncate(time.Second)
+		if err := b.remember(ctx, key, e); err != nil {
+			e.intended = time.Time{}
+			return err
+		}
+	}
+	ts, err := b.poster.Post(ctx, e.card.Channel, thread, key, e.card.Message)
+	if err != nil {
+		e.asked = unanswered(err)
+		return err
+	}
+	e.ts, e.said = ts, fingerprint(e.card.Message)
+	if err := b.remember(ctx, key, e); err != nil {
+		b.log.Warn("what was posted cannot be remembered", "message", key, "error", err)
+	}
+	return nil
+}
+
+// unanswered tells an error after which a message may have been posted all the same.
+func unanswered(err error) bool {
+	_, passing := again(err)
+	return passing && !errors.As(err, new(*slackapi.RateLimitedError))
+}
+
+func (b *Board) remember(ctx context.Context, key string, e *entry) error {
+	err := b.memory.AmendMessages(ctx, func(all map[string]upgrade.Posted) {
+		all[key] = upgrade.Posted{Channel: e.card.Channel, Timestamp: e.ts, Since: e.intended, Final: e.finalSaid}
+	})
+	if err != nil {
+		return fmt.Errorf("remember what is posted: %w", err)
+	}
+	return nil
+}

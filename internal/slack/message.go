@@ -1,0 +1,209 @@
+package slack
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	slackapi "github.com/slack-go/slack"
+)
+
+// Slack's limits: https://docs.slack.dev/reference/block-kit/blocks, and for the whole message what it was seen to refuse (about
+// 13,200 characters), with room to spare.
+const (
+	maxBlocks  = 50
+	maxSection = 3000
+	maxHeader  = 150
+	maxMessage = 12000
+)
+
+// Message is what a message says, within Slack's limits.
+type Message struct {
+	// Text is what notifications and screen readers get.
+	Text   string
+	Blocks []slackapi.Block
+}
+
+// Escape makes text that may come from anywhere harmless in a message: it mentions nobody, links nowhere, stays on its line, and cannot
+// end a code span.
+func Escape(text string) string {
+	text = strings.Map(func(r rune) rune {
+		switch {
+		case r == '`':
+			return '\''
+		case unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r), r == '\u2028', r == '\u2029':
+			return ' '
+		}
+		return r
+	}, text)
+	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(text)
+}
+
+// code shows a name as code.
+func code(text string) string {
+	if text = Escape(text); strings.TrimSpace(text) == "" {
+		return "“”"
+	}
+	return "`" + text + "`"
+}
+
+// Mention names a person so that Slack tells them, if the message is a new one.
+func Mention(id string) string {
+	if !idPattern.MatchString(id) {
+		return Escape(id)
+	}
+	return "<@" + id + ">"
+}
+
+// at shows a time in the reader's own time zone.
+func at(t time.Time) string {
+	return fmt.Sprintf("<!date^%d^{date_short_pretty} {time}|%s>", t.Unix(), t.UTC().Format("2006-01-02 15:04 UTC"))
+}
+
+// about shows a duration as people say it: "about 1 h 12 min".
+func about(d time.Duration) string {
+	switch {
+	case d < 45*time.Second:
+		return "less than a minute"
+	case d < time.Hour:
+		return fmt.Sprintf("about %d min", int(d.Round(time.Minute)/time.Minute))
+	}
+	d = d.Round(time.Minute)
+	if minutes := int(d/time.Minute) % 60; minutes > 0 {
+		return fmt.Sprintf("about %d h %d min", int(d/time.Hour), minutes)
+	}
+	return fmt.Sprintf("about %d h", int(d/time.Hour))
+}
+
+// short is about without the word, and exact below a minute.
+func short(d time.Duration) string {
+	if d < time.Minute {
+		return d.Round(time.Second).String()
+	}
+	return strings.TrimPrefix(about(d), "about ")
+}
+
+// builder puts a message together and keeps count of its size.
+type builder struct {
+	blocks []slackapi.Block
+	size   int
+}
+
+func mrkdwn(text string) *slackapi.TextBlockObject {
+	// Verbatim: Slack does not look for links and names in it by itself.
+	return slackapi.NewTextBlockObject(slackapi.MarkdownType, text, false, true)
+}
+
+func plain(text string) *slackapi.TextBlockObject {
+	return slackapi.NewTextBlockObject(slackapi.PlainTextType, text, true, false)
+}
+
+// header is a line in large letters; it is plain text, which Slack itself escapes.
+func (b *builder) header(text string) {
+	text = cut(strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, text), maxHeader)
+	b.blocks = append(b.blocks, slackapi.NewHeaderBlock(plain(text)))
+	b.size += utf8.RuneCountInString(text)
+}
+
+// section is a paragraph. Its text must fit.
+func (b *builder) section(text string) {
+	text = cutLines(text, maxSection)
+	b.blocks = append(b.blocks, slackapi.NewSectionBlock(mrkdwn(text), nil, nil))
+	b.size += utf8.RuneCountInString(text)
+}
+
+// lines is a paragraph of lines under a title, in as many sections as are needed, as far as the message has room. It returns the lines
+// that there was no room for. Reserve is what has to be kept free for what follows.
+func (b *builder) lines(title string, lines []string, reserve int) (left []string) {
+	for len(lines) > 0 {
+		text := title
+		n := 0
+		for n < len(lines) {
+			next := lines[n]
+			if text != "" {
+				next = "\n" + next
+			}
+			long := utf8.RuneCountInString(text) + utf8.RuneCountInString(next)
+			if long > maxSection || b.size+long > maxMessage-reserve || len(b.blocks) >= maxBlocks-5 {
+				break
+			}
+			text += next
+			n++
+		}
+		if n == 0 {
+			return lines
+		}
+		b.section(text)
+		lines, title = lines[n:], ""
+	}
+	return nil
+}
+
+// context is a line in small letters.
+func (b *builder) context(text string) {
+	text = cutLines(text, maxSection)
+	b.blocks = append(b.blocks, slackapi.NewContextBlock("", mrkdwn(text)))
+	b.size += utf8.RuneCountInString(text)
+}
+
+// buttons is a row of buttons.
+func (b *builder) buttons(buttons ...*slackapi.ButtonBlockElement) {
+	elements := make([]slackapi.BlockElement, len(buttons))
+	for i, button := range buttons {
+		elements[i] = button
+	}
+	b.blocks = append(b.blocks, slackapi.NewActionBlock("", elements...))
+}
+
+func (b *builder) message(text string) Message {
+	return Message{Text: cutLines(text, maxSection), Blocks: b.blocks}
+}
+
+// Text is a message of one paragraph of mrkdwn, which the caller has escaped.
+func textMessage(text string) Message {
+	var b builder
+	b.section(text)
+	return b.message(text)
+}
+
+// Say is a message of one paragraph that may hold anything.
+func Say(format string, args ...any) Message {
+	text := fmt.Sprintf(format, args...)
+	lines := strings.Split(text, "\n")
+	for i, l := range lines {
+		lines[i] = Escape(l)
+	}
+	return textMessage(strings.Join(lines, "\n"))
+}
+
+// Tell is Say to a person who is mentioned.
+func Tell(id, format string, args ...any) Message {
+	return textMessage(Mention(id) + " " + Escape(fmt.Sprintf(format, args...)))
+}
+
+// cut shortens text to so many characters.
+func cut(text string, most int) string {
+	if runes := []rune(text); len(runes) > most {
+		return string(runes[:most-1]) + "…"
+	}
+	return text
+}
+
+// cutLines shortens text at a line's end where it can, so that no mark-up is cut in two.
+func cutLines(text string, most int) string {
+	if utf8.RuneCountInString(text) <= most {
+		return text
+	}
+	short := string([]rune(text)[:most-2])
+	if i := strings.LastIndexByte(short, '\n'); i > 0 {
+		return short[:i] + "\n…"
+	}
+	return strings.TrimRight(short, "&<`") + "…"
+}

@@ -1,0 +1,362 @@
+package slack
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	slackapi "github.com/slack-go/slack"
+
+	"github.com/upshift-k8s/upshift/internal/report"
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+// Progress is how a run is shown.
+type Progress struct {
+	Run *upgrade.Run
+	Now time.Time
+	// Away is since when the Kubernetes API cannot be reached, zero while it can.
+	Away time.Time
+	// Unattended tells that the run is not over and nobody holds the cluster's lease.
+	Unattended bool
+}
+
+// barLength is how many characters a bar has.
+const barLength = 20
+
+// Message is the root message: what the run is doing, how far it is, and what people can do about it.
+func (p Progress) Message() Message {
+	var b builder
+	run := p.Run
+	title := p.title()
+	b.header(title)
+	b.section(p.bar())
+	if !p.Away.IsZero() {
+		b.section(":satellite_antenna: The Kubernetes API cannot be reached since " + at(p.Away) + ". Nothing is changed meanwhile; the run goes on when it is back.")
+	}
+	if !run.State.Final() {
+		b.section(strings.Join(p.now(), "\n"))
+	}
+	if run.State != upgrade.Running && run.Problem != "" {
+		b.section(":warning: " + Escape(cut(run.Problem, 1500)))
+	}
+	if lines := p.waiting(); len(lines) > 0 {
+		b.lines(":no_entry: *Blocked by*", lines, 2000)
+	}
+	if len(run.Next) > 0 && run.State != upgrade.Running {
+		b.lines("*Next*", escapeAll("• ", p.next()), 1200)
+	}
+	b.context(p.foot())
+	if buttons := p.buttons(); len(buttons) > 0 {
+		b.buttons(buttons...)
+	}
+	return b.message(Escape(title) + ": " + Escape(report.Counts(run)))
+}
+
+func (p Progress) subject() Subject { return Subject{Cluster: p.Run.Cluster, ID: p.Run.ID} }
+
+var titles = map[upgrade.RunState]string{
+	upgrade.Running: "Upgrading %s to %s", upgrade.Interrupted: "Interrupted: upgrade of %s to %s", upgrade.Paused: "Paused: upgrade of %s to %s",
+	upgrade.Succeeded: "Upgraded %s to %s", upgrade.Failed: "Failed: upgrade of %s to %s", upgrade.Cancelled: "Cancelled: upgrade of %s to %s",
+	upgrade.RolledBack: "Rolled back: upgrade of %s to %s",
+}
+
+func (p Progress) title() string {
+	format := titles[p.Run.State]
+	switch {
+	case p.Run.State == upgrade.Running && p.Run.Ending == upgrade.RolledBack:
+		format = "Rolling back: upgrade of %s to %s"
+	case p.Run.State == upgrade.Running && p.Run.Ending != "":
+		format = "Putting back what is ours: upgrade of %s to %s"
+	}
+	return fmt.Sprintf(format, p.Run.Cluster, p.Run.Plan.Target.Version)
+}
+
+// bar says how far the run is.
+func (p Progress) bar() string {
+	drains := p.Run.Drains()
+	done := 0
+	for _, s := range drains {
+		if s.State == upgrade.StepDone {
+			done++
+		}
+	}
+	filled := barLength
+	if len(drains) > 0 {
+		filled = barLength * done / len(drains)
+	}
+	text := fmt.Sprintf("%s%s  *%d of %s* drained, %s moved", strings.Repeat("█", filled), strings.Repeat("░", barLength-filled),
+		done, report.Plural(len(drains), "node"), report.Plural(p.Run.PodsMoved(), "pod"))
+	if lost := p.Run.PodsLost(); len(lost) > 0 {
+		text += fmt.Sprintf(", %s lost (%s)", report.Plural(len(lost), "bare pod"), list(lost, shownObjects))
+	}
+	return text
+}
+
+// now says what is going on, how long it takes still, and where it can no longer be undone.
+func (p Progress) now() []string {
+	run := p.Run
+	var lines []string
+	if i := slices.IndexFunc(run.Steps, func(s upgrade.Step) bool { return s.State == upgrade.StepRunning || s.State == upgrade.StepStopped }); i >= 0 {
+		lines = append(lines, "Now: "+p.step(run.Steps[i]))
+	}
+	if p.Unattended && run.State == upgrade.Running {
+		lines = append(lines, "Nobody is at work: the process that carried it out is gone.")
+	}
+	if run.Ending != "" {
+		return append(lines, "It has turned from its plan: "+Escape(run.Problem))
+	}
+	left := run.Remaining(p.Now)
+	lines = append(lines, fmt.Sprintf("Left: %s, done at %s if all goes well.", about(left), at(p.Now.Add(left))))
+	for _, s := range run.Steps {
+		if s.Kind == upgrade.DeletePool && s.State != upgrade.StepDone {
+			lines = append(lines, fmt.Sprintf("The next point of no return: deleting %s.", code(s.Pool)))
+			break
+		}
+	}
+	return lines
+}
+
+func (p Progress) step(s upgrade.Step) string {
+	pool, _ := p.Run.Plan.Pool(s.Pool)
+	since := ""
+	if s.StartedAt != nil {
+		since = ", since " + at(*s.StartedAt)
+	}
+	switch s.Kind {
+	case upgrade.FreezeAutoscaling:
+		return "autoscaling of " + code(s.Pool) + " is turned off"
+	case upgrade.CreatePool:
+		return "making pool " + code(pool.NewName) + since
+	case upgrade.WaitNodes:
+		return "waiting for the nodes of " + code(pool.NewName) + since
+	case upgrade.CordonPool:
+		return "cordoning the nodes of " + code(s.Pool)
+	case upgrade.UncordonPool:
+		return "opening the nodes of " + code(s.Pool)
+	case upgrade.DrainNode:
+		return "draining node " + code(s.Node) + " of " + code(s.Pool) + since
+	case upgrade.Soak:
+		return fmt.Sprintf("soaking for %s%s", time.Duration(p.Run.Plan.Options.Soak), since)
+	case upgrade.DeletePool:
+		return "deleting pool " + code(s.Pool) + since
+	case upgrade.RestoreAutoscaling:
+		return "autoscaling of " + code(pool.NewName) + " is turned on"
+	}
+	return Escape(s.ID)
+}
+
+// waiting are the things that hold the run up, a line each.
+func (p Progress) waiting() []string { return waiting(p.Run.Waiting) }
+
+func waiting(all []upgrade.Waiting) []string {
+	var lines []string
+	for _, w := range all {
+		if w.Passing {
+			continue
+		}
+		line := "• " + code(w.Object.String()) + ": " + Escape(cut(w.Reason, 500))
+		if namespace, name, ok := strings.Cut(w.Budget, "/"); ok {
+			line += ". Look: " + code(fmt.Sprintf("kubectl describe pdb -n %s %s", namespace, name))
+		}
+		lines = append(lines, line)
+	}
+	return lines
+}
+
+// next is what a person has to do, in Slack's words.
+func (p Progress) next() []string {
+	words := strings.NewReplacer(
+		"upshift resume", "/upgrade resume "+p.Run.Cluster, "upshift rollback", "/upgrade rollback "+p.Run.Cluster,
+		"upshift cancel", "/upgrade cancel "+p.Run.Cluster, "upshift status", "/upgrade status "+p.Run.Cluster,
+	)
+	next := make([]string, len(p.Run.Next))
+	for i, n := range p.Run.Next {
+		next[i] = words.Replace(n)
+	}
+	return next
+}
+
+// foot says who asked, who approved, and who carries it out.
+func (p Progress) foot() string {
+	run := p.Run
+	var parts []string
+	if run.Requester != nil {
+		parts = append(parts, "Requested by "+Mention(run.Requester.ID))
+	}
+	var by []string
+	for _, a := range run.Approvals {
+		who := Escape(a.By)
+		if a.ID != "" {
+			who = Mention(a.ID)
+		}
+		by = append(by, who)
+	}
+	if len(by) > 0 {
+		parts = append(parts, "approved by "+strings.Join(by, ", "))
+	}
+	h := run.Holder()
+	parts = append(parts, "carried out by "+Escape(h.Who)+" ("+Escape(h.Where)+")", "run "+code(run.ID), "began "+at(run.StartedAt))
+	if run.FinishedAt != nil {
+		parts = append(parts, "took "+report.Round(report.Took(run, p.Now)).String())
+	}
+	if n := len(run.Handled); n > 0 {
+		last := run.Handled[n-1]
+		text := "last asked: " + Escape(last.String())
+		if last.Refused != "" {
+			text += " (refused: " + Escape(cut(last.Refused, 200)) + ")"
+		}
+		parts = append(parts, text)
+	}
+	return strings.Join(parts, " · ") + "\nDigest " + code(run.Digest)
+}
+
+func (p Progress) buttons() []*slackapi.ButtonBlockElement {
+	s := p.subject()
+	ending := p.Run.Ending
+	switch {
+	case p.Run.State.Final():
+		return nil
+	case ending == upgrade.Cancelled || ending == upgrade.Failed:
+		if p.Run.State == upgrade.Running {
+			return nil
+		}
+		return []*slackapi.ButtonBlockElement{resumeButton(s)}
+	case p.Run.State == upgrade.Running && ending == "":
+		return []*slackapi.ButtonBlockElement{pauseButton(s), rollbackButton(s), cancelButton(s)}
+	case p.Run.State == upgrade.Running:
+		return []*slackapi.ButtonBlockElement{pauseButton(s), cancelButton(s)}
+	case ending == "":
+		return []*slackapi.ButtonBlockElement{resumeButton(s), rollbackButton(s), cancelButton(s)}
+	}
+	return []*slackapi.ButtonBlockElement{resumeButton(s), cancelButton(s)}
+}
+
+// Status is the run for one person who asked.
+func (p Progress) Status(lease string) Message {
+	m := p.Message()
+	m.Blocks = slices.DeleteFunc(m.Blocks, func(b slackapi.Block) bool { return b.BlockType() == slackapi.MBTAction })
+	m.Blocks = append(m.Blocks, slackapi.NewContextBlock("", mrkdwn(Escape(cut(lease, 500)))))
+	return m
+}
+
+// shownPods is how many pods are listed under a node; with the longest names that Kubernetes allows they fit into a message.
+const shownPods = 30
+
+// Node is the drain of one node: a reply in the run's thread. N is its place among the run's drains.
+func (p Progress) Node(step upgrade.Step, n, of int) Message {
+	var b builder
+	where := fmt.Sprintf("*%d of %d*: node %s of %s", n, of, code(step.Node), code(step.Pool))
+	blocked := p.blocking(step)
+	switch {
+	case step.State == upgrade.StepDone:
+		b.section(fmt.Sprintf(":white_check_mark: %s drained in %s", where, stepTook(step)))
+	case len(blocked) > 0:
+		b.section(":no_entry: " + where + " is blocked")
+	case step.State == upgrade.StepSkipped:
+		b.section(":fast_forward: " + where + " is left out for now: a person had it skipped")
+	case step.State == upgrade.StepRunning:
+		b.section(":hourglass_flowing_sand: " + where + " is being drained")
+	default:
+		b.section(":double_vertical_bar: " + where + " is not drained yet: the run is " + Escape(string(p.Run.State)))
+	}
+	b.lines("", blocked, 4000)
+	b.lines("", p.pods(step), 1000)
+	if len(blocked) > 0 {
+		if buttons := p.buttons(); len(buttons) > 0 {
+			b.buttons(buttons...)
+		}
+	}
+	return b.message(fmt.Sprintf("Node %d of %d: %s %s", n, of, Escape(step.Node), step.State))
+}
+
+func stepTook(s upgrade.Step) string {
+	if s.StartedAt == nil || s.FinishedAt == nil {
+		return "an unknown time"
+	}
+	return report.Round(s.FinishedAt.Sub(*s.StartedAt)).String()
+}
+
+// blocking are the things that hold up the drain of the step.
+func (p Progress) blocking(step upgrade.Step) []string {
+	if step.State != upgrade.StepRunning && step.State != upgrade.StepStopped {
+		return nil
+	}
+	var mine []upgrade.Waiting
+	for _, w := range p.Run.Waiting {
+		if w.Node == step.Node || w.Node == "" {
+			mine = append(mine, w)
+		}
+	}
+	return waiting(mine)
+}
+
+// pods says which pods left the node and where their replacements came up, or which have to leave it.
+func (p Progress) pods(step upgrade.Step) []string {
+	var lines []string
+	moves := p.Run.MovesFrom(step.Node)
+	for _, m := range moves {
+		line := "• " + code(m.Pod.Namespace+"/"+m.Pod.Name) + " (" + Escape(report.Owner(m.Workload)) + ")"
+		switch {
+		case m.To != "":
+			line += fmt.Sprintf(" → Ready on %s after %s", code(m.To), report.Round(time.Duration(m.After)))
+		case m.Workload.IsZero():
+			line += " is gone"
+		default:
+			line += " left; no replacement was seen before the drain ended"
+		}
+		lines = append(lines, line)
+	}
+	if step.Baseline != nil {
+		for _, r := range step.Baseline.Pods {
+			if slices.ContainsFunc(moves, func(m upgrade.Move) bool { return m.Pod.UID == r.Pod.UID }) {
+				continue
+			}
+			lines = append(lines, "• "+code(r.Pod.Namespace+"/"+r.Pod.Name)+" ("+Escape(report.Owner(r.Workload))+") has to leave")
+		}
+	}
+	if len(lines) == 0 && step.State == upgrade.StepDone {
+		return []string{"No pod had to leave it."}
+	}
+	if len(lines) > shownPods {
+		lines = append(lines[:shownPods:shownPods], fmt.Sprintf("… and %d more", len(lines)-shownPods))
+	}
+	return lines
+}
+
+// Report is the last word on a run: a reply in its thread.
+func (p Progress) Report() Message {
+	run := p.Run
+	icon := ":white_check_mark:"
+	if run.State != upgrade.Succeeded {
+		icon = ":warning:"
+	}
+	lines := []string{fmt.Sprintf("%s %s: %s, in %s.", icon, Escape(p.title()), Escape(report.Counts(run)), report.Round(report.Took(run, p.Now)))}
+	for _, pool := range run.Plan.Pools {
+		if to, ok := run.ReplacedPools[pool.Name]; ok {
+			lines = append(lines, fmt.Sprintf("Pool %s is replaced by %s.", code(pool.Name), code(to)))
+		}
+	}
+	if run.State != upgrade.Succeeded && run.Problem != "" {
+		lines = append(lines, "Why: "+Escape(cut(run.Problem, 1500)))
+	}
+	for _, n := range p.next() {
+		lines = append(lines, "Next: "+Escape(cut(n, 600)))
+	}
+	return textMessage(cutLines(strings.Join(lines, "\n"), maxSection))
+}
+
+// Trouble tells the requester that the run needs a person: a reply that mentions them.
+func (p Progress) Trouble() Message {
+	run := p.Run
+	text := fmt.Sprintf("%s: %s", Escape(p.title()), Escape(cut(run.Problem, 1500)))
+	if run.Requester != nil {
+		text = Mention(run.Requester.ID) + " " + text
+	}
+	lines := append([]string{text}, waiting(run.Waiting)...)
+	for _, n := range p.next() {
+		lines = append(lines, "Next: "+Escape(cut(n, 600)))
+	}
+	return textMessage(cutLines(strings.Join(lines, "\n"), maxSection))
+}
