@@ -1,0 +1,319 @@
+// Package scenario is what the scenario tests of both surfaces have in common: commands for testscript that start a cluster, look at
+// it and disturb it.
+package scenario
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/container/apiv1/containerpb"
+	"github.com/rogpeppe/go-internal/testscript"
+	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"github.com/upshift-k8s/upshift/internal/lab"
+	"github.com/upshift-k8s/upshift/internal/lab/gkeemu"
+	"github.com/upshift-k8s/upshift/internal/lab/observer"
+	"github.com/upshift-k8s/upshift/internal/lab/testbed"
+)
+
+// Build builds a program of this module, as a release is, into a directory.
+func Build(t *testing.T, dir, name, pkg string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", filepath.Join(dir, name), pkg)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("build %s: %v\n%s", name, err, out)
+	}
+}
+
+type worldKey struct{}
+
+// World is what a scenario has started.
+type World struct {
+	GKE *gkeemu.Server
+	Bed *testbed.Testbed
+	// Signalled is the program that was last sent a signal, and At when.
+	Signalled *exec.Cmd
+	At        time.Time
+
+	observer *observer.Observer
+	// held is closed when the request that hold asked for is held.
+	held <-chan struct{}
+}
+
+// Of is the world of a scenario that Setup has prepared.
+func Of(ts *testscript.TestScript) *World { return ts.Value(worldKey{}).(*World) }
+
+// Setup prepares a scenario: the programs in bin are found, and the Action's inputs name the testbed's cluster.
+func Setup(env *testscript.Env, bin string) {
+	env.Values[worldKey{}] = &World{}
+	env.Setenv("PATH", bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+	env.Setenv("INPUT_PROJECT", testbed.Project)
+	env.Setenv("INPUT_LOCATION", testbed.Location)
+	env.Setenv("INPUT_CLUSTER", testbed.Name)
+	env.Setenv("INPUT_TARGET-VERSION", "control-plane")
+	env.Setenv("INPUT_SOAK", "0")
+}
+
+// Commands are the commands.
+func Commands() map[string]func(*testscript.TestScript, bool, []string) {
+	return map[string]func(*testscript.TestScript, bool, []string){
+		"cluster": startCluster, "gke": startGKE, "upshift": RunUpshift, "kubectl": runKubectl, "deploy": deploy, "fault": fault, "calls": calls,
+		"observe": observe, "until": until, "record": record, "signal": signal, "ended": ended, "hold": hold, "held": held, "api": api,
+	}
+}
+
+// startCluster: "cluster [autoscaling] [no-namespace]" boots a cluster with a pool of three nodes.
+func startCluster(ts *testscript.TestScript, _ bool, args []string) {
+	options := testbed.Options{NodeStartUp: "1s"}
+	for _, a := range args {
+		switch a {
+		case "autoscaling":
+			options.Autoscaling = &containerpb.NodePoolAutoscaling{Enabled: true, MinNodeCount: 1, MaxNodeCount: 4}
+		case "no-namespace":
+			options.NoNamespace = true
+		default:
+			ts.Fatalf("cluster: unknown argument %s", a)
+		}
+	}
+	bed, err := testbed.Start(context.Background(), options)
+	ts.Check(err)
+	ts.Defer(func() {
+		if calls := bed.GKE.Unimplemented(); len(calls) > 0 {
+			ts.Logf("calls that GKE's emulator does not know: %v", calls)
+		}
+		ts.Check(bed.Close())
+	})
+	w := Of(ts)
+	w.Bed, w.GKE = bed, bed.GKE
+	ts.Setenv("CLUSTER_KUBECONFIG", bed.Kubeconfig())
+	for _, e := range bed.Env() {
+		name, value, _ := strings.Cut(e, "=")
+		ts.Setenv(name, value)
+	}
+}
+
+// startGKE: "gke" starts the emulator without a cluster.
+func startGKE(ts *testscript.TestScript, _ bool, _ []string) {
+	srv, err := gkeemu.Start(context.Background(), gkeemu.Options{Log: slog.New(slog.DiscardHandler)})
+	ts.Check(err)
+	ts.Defer(srv.Close)
+	Of(ts).GKE = srv
+	ts.Setenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_CONTAINER", srv.URL())
+}
+
+// RunUpshift: "upshift CODE ARGS..." runs the binary and demands an exit code.
+func RunUpshift(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	var exit *exec.ExitError
+	if err := ts.Exec("upshift", args[1:]...); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// runKubectl: "kubectl ARGS..." is kubectl, on the cluster and in the default namespace.
+func runKubectl(ts *testscript.TestScript, neg bool, args []string) {
+	bed := Of(ts).Bed
+	err := ts.Exec(filepath.Join(bed.Bin(), "kubectl"), append([]string{"--kubeconfig", bed.Kubeconfig()}, args...)...)
+	if (err != nil) != neg {
+		ts.Fatalf("kubectl: %v", err)
+	}
+}
+
+// deploy: "deploy FILE" applies manifests and waits until all in them is up.
+func deploy(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(Of(ts).Bed.Deploy(context.Background(), ts.ReadFile(args[0])))
+}
+
+// fault: "fault never-ready", "fault quota", "fault refused" or "fault slow".
+func fault(ts *testscript.TestScript, _ bool, args []string) {
+	faults := map[string]gkeemu.Fault{
+		"refused":     {Method: "CreateNodePool", Error: status.Error(codes.PermissionDenied, "the caller does not have permission")},
+		"slow":        {Method: "CreateNodePool", OperationDelay: 25 * time.Second},
+		"never-ready": {Method: "CreateNodePool", NodesNeverReady: true},
+		"quota": {Method: "CreateNodePool", NodesBeforeError: 1, OperationError: &rpcstatus.Status{
+			Code: int32(codes.ResourceExhausted), Message: "Insufficient regional quota to satisfy request: resource \"CPUS\".",
+		}},
+	}
+	f, ok := faults[args[0]]
+	if !ok {
+		ts.Fatalf("unknown fault %s", args[0])
+	}
+	Of(ts).GKE.Inject(f)
+}
+
+// calls: "calls METHOD N" demands how often GKE's API was called; METHOD can be "any".
+func calls(ts *testscript.TestScript, _ bool, args []string) {
+	var methods []string
+	if args[0] != "any" {
+		methods = args[:1]
+	}
+	if got := fmt.Sprint(len(Of(ts).GKE.Calls(methods...))); got != args[1] {
+		ts.Fatalf("%s was called %s times, want %s", args[0], got, args[1])
+	}
+}
+
+// observe: "observe" begins to watch the cluster; "observe FILE" ends it and writes what was seen, also the pods that were
+// killed with their node.
+func observe(ts *testscript.TestScript, _ bool, args []string) {
+	w := Of(ts)
+	if len(args) == 0 {
+		client, err := kubernetes.NewForConfig(w.Bed.Lab.DirectConfig(lab.Observer))
+		ts.Check(err)
+		w.observer, err = observer.Start(context.Background(), client)
+		ts.Check(err)
+		return
+	}
+	file, err := os.Create(ts.MkAbs(args[0]))
+	ts.Check(err)
+	report := w.observer.Stop()
+	ts.Check(report.WriteText(file))
+	killed, err := json.Marshal(w.GKE.PodsKilled())
+	ts.Check(err)
+	_, err = fmt.Fprintf(file, "killed with their node: %s\n", killed)
+	ts.Check(err)
+	ts.Check(file.Close())
+	ts.Logf("%s", ts.ReadFile(args[0]))
+}
+
+// until: "until FILE REGEXP" waits until a file that a program in the background writes matches.
+func until(ts *testscript.TestScript, _ bool, args []string) {
+	path, want := ts.MkAbs(args[0]), regexp.MustCompile(args[1])
+	deadline := time.Now().Add(time.Minute)
+	// A file of another process cannot be waited for but by looking.
+	for tick := time.NewTicker(50 * time.Millisecond); ; <-tick.C {
+		data, err := os.ReadFile(path)
+		if err == nil && want.Match(data) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%s does not match %s after a minute:\n%s", args[0], want, data)
+		}
+	}
+}
+
+// record: "record REGEXP" waits until the run that the cluster's record has matches.
+func record(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Check(AwaitRecord(Of(ts).Bed, regexp.MustCompile(args[0])))
+}
+
+// AwaitRecord follows the record in the cluster.
+func AwaitRecord(bed *testbed.Testbed, want *regexp.Regexp) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	maps := bed.Kube.CoreV1().ConfigMaps(testbed.Namespace)
+	last := ""
+	for ctx.Err() == nil {
+		list, err := maps.List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=upshift-run"})
+		if err != nil {
+			return err
+		}
+		for _, m := range list.Items {
+			if last = m.Data["run.json"]; want.MatchString(last) {
+				return nil
+			}
+		}
+		w, err := maps.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=upshift-run", ResourceVersion: list.ResourceVersion})
+		if err != nil {
+			return err
+		}
+		for e := range w.ResultChan() {
+			if m, ok := e.Object.(*corev1.ConfigMap); ok {
+				if last = m.Data["run.json"]; want.MatchString(last) {
+					w.Stop()
+					return nil
+				}
+			}
+		}
+	}
+	return fmt.Errorf("the record does not match %s after two minutes:\n%s", want, last)
+}
+
+// signal: "signal NAME" sends a signal to the program that was last started in the background.
+func signal(ts *testscript.TestScript, _ bool, args []string) {
+	w := Of(ts)
+	background := ts.BackgroundCmds()
+	w.Signalled, w.At = background[len(background)-1], time.Now()
+	ts.Check(w.Signalled.Process.Signal(named(args[0])))
+}
+
+// ended: "ended CODE [DURATION]", after wait, demands the exit code of the program that was sent a signal, and that it ended
+// within so long.
+func ended(ts *testscript.TestScript, _ bool, args []string) {
+	w := Of(ts)
+	if got := fmt.Sprint(w.Signalled.ProcessState.ExitCode()); got != args[0] {
+		ts.Fatalf("exit code %s, want %s", got, args[0])
+	}
+	if len(args) > 1 {
+		limit, err := time.ParseDuration(args[1])
+		ts.Check(err)
+		if took := time.Since(w.At); took > limit {
+			ts.Fatalf("it ended %s after the signal, want %s", took, limit)
+		}
+	}
+}
+
+// hold: "hold VERB RESOURCE" has the program's next request of that kind held on its way, for good.
+func hold(ts *testscript.TestScript, _ bool, args []string) {
+	w := Of(ts)
+	held, release := w.Bed.Lab.Proxy().Hold(lab.Request{User: lab.Upshift, Verb: args[0], Resource: args[1]})
+	w.held = held
+	ts.Defer(release)
+}
+
+// held waits until the request that hold asked for is held.
+func held(ts *testscript.TestScript, _ bool, _ []string) {
+	select {
+	case <-Of(ts).held:
+	case <-time.After(time.Minute):
+		ts.Fatalf("no such request came in a minute")
+	}
+}
+
+// api: "api cut" and "api restore" make the Kubernetes API unreachable and reachable; "api away DURATION" does both.
+func api(ts *testscript.TestScript, _ bool, args []string) {
+	proxy := Of(ts).Bed.Lab.Proxy()
+	switch args[0] {
+	case "cut":
+		proxy.Cut()
+	case "restore":
+		ts.Check(proxy.Restore())
+	case "away":
+		d, err := time.ParseDuration(args[1])
+		ts.Check(err)
+		proxy.Cut()
+		<-time.After(d) // the length of the outage is what the scenario is about
+		ts.Check(proxy.Restore())
+	default:
+		ts.Fatalf("api: unknown argument %s", args[0])
+	}
+}
+
+// named is a signal by its name.
+func named(name string) os.Signal {
+	return map[string]os.Signal{"INT": os.Interrupt, "TERM": syscall.SIGTERM, "KILL": os.Kill}[name]
+}
