@@ -69,12 +69,10 @@ func (c *cluster) show(run *upgrade.Run) {
 
 // showDrains shows each node's drain that was begun.
 func (c *cluster) showDrains(p slack.Progress, reply func(key string, m slack.Message, final bool)) {
-	drains := p.Run.Drains()
-	for i, s := range drains {
-		if s.StartedAt == nil && s.State != upgrade.StepSkipped {
-			continue
+	for _, s := range p.Run.Steps {
+		if s.Kind == upgrade.DrainNode && (s.StartedAt != nil || s.State == upgrade.StepSkipped) {
+			reply(s.ID, p.Node(s), s.State == upgrade.StepDone || p.Run.State.Final())
 		}
-		reply(s.ID, p.Node(s, i+1, len(drains)), s.State == upgrade.StepDone || p.Run.State.Final())
 	}
 }
 

@@ -312,10 +312,21 @@ func NewRunID(now time.Time) string {
 
 // Drains are the run's drains in the direction in which it goes, in order: of the old pools, or, in a rollback, of those that took over.
 func (r *Run) Drains() []Step {
+	return slices.DeleteFunc(r.drains(r.Ending != RolledBack), func(s Step) bool { return s.State == StepDropped })
+}
+
+// PlaceOf counts a drain among all of its direction, also those that a rollback made needless: n of of.
+func (r *Run) PlaceOf(step Step) (n, of int) {
+	_, old := r.Plan.Pool(step.Pool)
+	drains := r.drains(old)
+	return slices.IndexFunc(drains, func(s Step) bool { return s.ID == step.ID }) + 1, len(drains)
+}
+
+// drains are the drains of the old pools, or of those that took over.
+func (r *Run) drains(ofOld bool) []Step {
 	var drains []Step
 	for _, s := range r.Steps {
-		_, old := r.Plan.Pool(s.Pool)
-		if s.Kind == DrainNode && s.State != StepDropped && old == (r.Ending != RolledBack) {
+		if _, old := r.Plan.Pool(s.Pool); s.Kind == DrainNode && old == ofOld {
 			drains = append(drains, s)
 		}
 	}
