@@ -34,8 +34,9 @@ lint: ## golangci-lint and actionlint
 	cd internal/lab/controlplane && $(GO) vet ./...
 	$(GO) run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
-image: ## the Action's image
+image: ## the Action's image, and the bot's
 	docker build -t upshift .
+	docker build --target bot -t upshift-bot .
 
 clean:
 	rm -rf bin demo-out

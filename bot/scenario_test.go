@@ -430,7 +430,7 @@ func httpGet(url string) (code int, body string, err error) {
 	if err != nil {
 		return 0, "", err
 	}
-	defer resp.Body.Close()
+	defer resp.Body.Close() //nolint:errcheck // it was read
 	data, err := io.ReadAll(resp.Body)
 	return resp.StatusCode, string(data), err
 }

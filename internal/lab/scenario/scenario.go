@@ -119,7 +119,7 @@ func startGKE(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Setenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_CONTAINER", srv.URL())
 }
 
-// RunUpshift: "upshift CODE ARGS..." runs the binary and demands an exit code.
+// RunUpshift is "upshift CODE ARGS...": it runs the binary and demands an exit code.
 func RunUpshift(ts *testscript.TestScript, _ bool, args []string) {
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)

@@ -90,9 +90,7 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	return nil
 }
 
-func say(out io.Writer, format string, args ...any) {
-	fmt.Fprintf(out, "\n==> "+format+"\n\n", args...)
-}
+func say(out io.Writer, text string) { fmt.Fprintf(out, "\n==> %s\n\n", text) }
 
 // startBot runs the bot's binary with a configuration for the testbed. What it returns ends the bot and waits for it.
 func startBot(ctx context.Context, binary, dir string, bed *testbed.Testbed, chat *slackemu.Server) (func() error, error) {
