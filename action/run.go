@@ -143,15 +143,20 @@ func (c *command) startRun(ctx context.Context, work *session.Work) int {
 	return c.carryOut(ctx, work, run, nil)
 }
 
-// takeApprovals puts the approvals of the plan, if people gave any, into the run that it becomes.
+// takeApprovals puts the approvals of the plan, if people gave any, into the run that it becomes, and where people are asked about it.
 func (c *command) takeApprovals(ctx context.Context, run *upgrade.Run) {
 	proposal, err := c.cluster.Store().Proposal(ctx)
 	if err != nil {
 		c.out.line("Note     the approvals cannot be read: %s", err)
 		return
 	}
-	if proposal != nil {
-		run.Approvals = proposal.ApprovalsOf(run.Digest, run.StartedAt)
+	if proposal == nil || proposal.Approvals.Digest != run.Digest {
+		return
+	}
+	run.Approvals = proposal.ApprovalsOf(run.Digest, run.StartedAt)
+	if a := proposal.Approvals; a.SlackTimestamp != "" {
+		run.Requester = &upgrade.Person{Name: a.Requester, ID: a.RequesterID}
+		run.Slack = &upgrade.Thread{Channel: a.SlackChannel, Timestamp: a.SlackTimestamp, Question: a.ID}
 	}
 }
 

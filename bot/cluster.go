@@ -136,6 +136,9 @@ func (c *cluster) serve(ctx context.Context) {
 		c.log.Error("cannot happen: the connection is gone", "error", err)
 		return
 	}
+	if !c.patiently(ctx, "look for plans that wait no more", c.sweep) {
+		return
+	}
 	var both sync.WaitGroup
 	defer both.Wait()
 	both.Go(func() { c.reviews(ctx) })
@@ -157,6 +160,35 @@ func (c *cluster) serve(ctx context.Context) {
 		}
 		c.takeUp(ctx)
 	}
+}
+
+// sweep ends the questions that an earlier process closed and could not say so in their messages.
+func (c *cluster) sweep(ctx context.Context) error {
+	s, err := c.connected(ctx)
+	if err != nil {
+		return err
+	}
+	p, err := s.Store().Proposal(ctx)
+	if err != nil {
+		return err
+	}
+	run, err := s.Store().Current(ctx)
+	if err != nil {
+		return err
+	}
+	posted, err := s.Store().Messages(ctx)
+	if err != nil {
+		return err
+	}
+	for key, m := range posted {
+		id, isQuestion := strings.CutPrefix(key, questionKey(""))
+		pending := p != nil && p.Approvals.ID == id
+		if !isQuestion || m.Final || m.Timestamp == "" || pending || strings.Contains(id, "/") || run != nil && rootKey(run) == key {
+			continue
+		}
+		c.board.Show(slack.Card{Key: key, Channel: m.Channel, Final: true, Message: slack.Say("This plan is not open any more. For a new one: /upgrade %s", c.name())})
+	}
+	return nil
 }
 
 // patiently attempts until it succeeds, or ctx ends, which it tells by false.

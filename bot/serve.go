@@ -55,6 +55,7 @@ func serve(ctx context.Context, cfg config, log *slog.Logger) error {
 	parts.Go(func() { connect(ctx) })
 	<-ctx.Done()
 	log.Info("the bot is told to stop")
+	closed := server.close(boards) // no more orders
 	stopRuns(&engine.Stop{Reason: "the bot was told to stop"})
 	for _, c := range b.clusters {
 		c.running.Wait()
@@ -68,7 +69,7 @@ func serve(ctx context.Context, cfg config, log *slog.Logger) error {
 	}
 	stopBoards()
 	posting.Wait()
-	return server.close(boards)
+	return closed
 }
 
 // whoAmI asks Slack who the bot is. Slack may be away for a while when the bot starts; a token that it refuses ends the bot.

@@ -44,7 +44,7 @@ func (c *cluster) show(run *upgrade.Run) {
 	away, working := c.away, c.working
 	c.mu.Unlock()
 	p := slack.Progress{Run: run, Now: time.Now(), Away: away, Unattended: !working && run.State == upgrade.Running && run.Holder().Resumes}
-	c.board.Show(slack.Card{Key: root, Channel: channel, Message: p.Message()})
+	c.board.Show(slack.Card{Key: root, Channel: channel, Message: p.Message(), Final: run.State.Final()})
 	reply := func(key string, m slack.Message, final bool) {
 		c.board.Show(slack.Card{Key: "run/" + run.ID + "/" + key, Channel: channel, Under: root, Message: m, Final: final})
 	}
@@ -57,7 +57,7 @@ func (c *cluster) show(run *upgrade.Run) {
 		if h.Refused != "" {
 			text = fmt.Sprintf("%s: refused, %s", h.Request, h.Refused)
 		}
-		reply(fmt.Sprintf("asked/%d", h.At.Unix()), slack.Say("%s", text), true)
+		reply(fmt.Sprintf("asked/%d-%d", h.At.Unix(), h.Sequence), slack.Say("%s", text), true)
 	}
 	switch {
 	case run.State == upgrade.Paused:

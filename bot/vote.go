@@ -53,6 +53,10 @@ func (c *cluster) review(ctx context.Context) error {
 		// Its run has begun, and the process that began it ended before it could say so.
 		return s.Store().Withdraw(ctx, func(a upgrade.Approvals) bool { return a.ID == p.Approvals.ID })
 	}
+	if p.Approvals.SlackTimestamp == "" && time.Now().After(p.Approvals.Expires) {
+		c.close(ctx, s, *p, expired(*p))
+		return nil
+	}
 	if p.Approvals.SlackTimestamp == "" {
 		if err := c.post(ctx, s, p, nil); err != nil {
 			return err
@@ -166,13 +170,18 @@ func (c *cluster) when(a upgrade.Approvals, id, name string) time.Time {
 
 // tell tells a voter, and nobody else, why a vote does not count, once.
 func (c *cluster) tell(ctx context.Context, a upgrade.Approvals, user, how string, why error) {
-	if !c.firstTime(a.SlackTimestamp + "/" + user + "/" + how) {
+	key := a.SlackTimestamp + "/" + user + "/" + how
+	if !c.firstTime(key) {
 		return
 	}
 	c.log.Info("a vote does not count", "user", user, "question", a.ID, "why", why)
 	err := c.bot.slack.Whisper(ctx, a.SlackChannel, user, slack.Say("Your :%s: does not count: %s.", how, why))
 	if err != nil {
 		c.log.Warn("a voter could not be told", "user", user, "error", err)
+		c.mu.Lock()
+		delete(c.told, key)
+		c.mu.Unlock()
+		c.later(retryEvery)
 	}
 }
 

@@ -131,11 +131,17 @@ func (b *Testbed) startGKE(ctx context.Context, o Options) (err error) {
 	if err := b.GKE.AddCluster(cluster); err != nil {
 		return err
 	}
-	return b.GKE.AddPool(ctx, cluster.Path(), &containerpb.NodePool{
+	err = b.GKE.AddPool(ctx, cluster.Path(), &containerpb.NodePool{
 		Name: Pool, Version: NodeVersion, InitialNodeCount: 1, Autoscaling: o.Autoscaling,
 		Management: &containerpb.NodeManagement{AutoUpgrade: true, AutoRepair: true},
 		Config:     &containerpb.NodeConfig{MachineType: "e2-standard-4", Labels: map[string]string{"team": "platform"}},
 	}, "")
+	if err != nil {
+		return err
+	}
+	// Pods that come before all nodes are Ready would all go to the first.
+	_, err = b.Kubectl(ctx, "", "wait", "--for=condition=Ready", "nodes", "--all", "--timeout=60s")
+	return err
 }
 
 // Close ends the cluster and the emulators.
