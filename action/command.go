@@ -81,9 +81,14 @@ func (c *command) connect(ctx context.Context) (err error) {
 	return err
 }
 
+// planner makes plans: a session, or the work on its cluster.
+type planner interface {
+	Plan(ctx context.Context, o upgrade.Options) (upgrade.Plan, error)
+}
+
 // newPlan makes and prints the plan. Code is the exit code if there is an error.
-func (c *command) newPlan(ctx context.Context) (plan upgrade.Plan, title string, exit int, err error) {
-	plan, err = c.cluster.Plan(ctx, c.cfg.options)
+func (c *command) newPlan(ctx context.Context, p planner) (plan upgrade.Plan, title string, exit int, err error) {
+	plan, err = p.Plan(ctx, c.cfg.options)
 	switch {
 	case errors.As(err, new(*session.BadRequest)):
 		return plan, "bad input", exitBadInput, err
@@ -103,7 +108,7 @@ func (c *command) plan(ctx context.Context) int {
 		}
 		return c.out.finish(planCode(unfinished.Plan, c.cfg.failOn))
 	}
-	plan, title, exit, err := c.newPlan(ctx)
+	plan, title, exit, err := c.newPlan(ctx, c.cluster)
 	if err != nil {
 		return c.out.fail(exit, title, err)
 	}

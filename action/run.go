@@ -118,7 +118,7 @@ func (c *command) continues(run *upgrade.Run) error {
 
 // startRun plans, and carries the plan out unless something forbids it.
 func (c *command) startRun(ctx context.Context, work *session.Work) int {
-	plan, title, exit, err := c.newPlan(ctx)
+	plan, title, exit, err := c.newPlan(ctx, work)
 	if err != nil {
 		return c.out.fail(exit, title, err)
 	}
@@ -139,6 +139,9 @@ func (c *command) startRun(ctx context.Context, work *session.Work) int {
 	}
 	run.Granted = c.cfg.granted
 	c.takeApprovals(ctx, run)
+	if err := work.Record(ctx, run); err != nil {
+		return c.out.fail(code(ctx, err), "cannot record the run", err)
+	}
 	c.out.line("Run %s of %s begins.", run.ID, plan.Digest)
 	return c.carryOut(ctx, work, run, nil)
 }
@@ -176,6 +179,13 @@ func (c *command) resume(ctx context.Context) int {
 
 // goOn carries out what is left of a run of the record, and first what a person asks, if anything.
 func (c *command) goOn(ctx context.Context, work *session.Work, run *upgrade.Run, first *upgrade.Request) int {
+	err := work.Prepare(ctx, run)
+	switch {
+	case errors.As(err, new(*session.AnotherCluster)):
+		return c.out.fail(exitBlocked, "blocked", err)
+	case err != nil:
+		return c.out.fail(code(ctx, err), "cannot read the cluster", err)
+	}
 	if c.cfg.command == "upgrade" {
 		c.tellIgnored(run)
 	}
@@ -215,12 +225,6 @@ func (c *command) carryOut(ctx context.Context, work *session.Work, run *upgrade
 			c.out.line("upshift: the finished run is in the record, and could not be kept under its own name: %s", err)
 		},
 	})
-	switch {
-	case errors.As(err, new(*session.AnotherCluster)):
-		return c.out.fail(exitBlocked, "blocked", err)
-	case errors.As(err, new(*session.NotBegun)):
-		return c.out.fail(code(ctx, err), "cannot begin", err)
-	}
 	var refused *engine.Refused
 	if errors.As(err, &refused) {
 		return c.out.fail(exitFailed, "not obeyed", refused)

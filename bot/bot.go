@@ -23,8 +23,12 @@ type bot struct {
 	working   sync.WaitGroup
 }
 
-// commandTimeout bounds what a command does before it has answered. A lease of a dead process alone takes half a minute.
-const commandTimeout = 5 * time.Minute
+const (
+	// commandTimeout bounds what a command does before it has answered. A cancel alone may take five minutes until all is put back.
+	commandTimeout = 7 * time.Minute
+	// answerTimeout is for the answer itself, also when the command's time is up.
+	answerTimeout = 20 * time.Second
+)
 
 // do has something done.
 func (b *bot) do(task func(ctx context.Context)) {
@@ -55,6 +59,8 @@ type answer struct {
 
 // say answers. An answer that cannot be given by the response URL is whispered into the channel.
 func (a answer) say(ctx context.Context, m slack.Message) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), answerTimeout)
+	defer cancel()
 	err := a.bot.slack.Respond(ctx, a.url, m)
 	if err == nil {
 		return
@@ -77,21 +83,24 @@ func (b *bot) command(ctx context.Context, c slack.Command, a answer) error {
 	case slack.Clusters:
 		return b.list(ctx, c, a)
 	}
-	cl, err := b.find(r.Cluster, c.Channel)
+	cl, err := b.find(ctx, r.Cluster, c.Who, c.Channel)
 	if err != nil {
 		return err
 	}
 	return cl.obey(ctx, order{verb: r.Verb, options: r.Options, who: c.Who, channel: c.Channel, answer: a})
 }
 
-// find returns a cluster by its name. Which clusters there are is told for the channel alone.
-func (b *bot) find(name, channel string) (*cluster, error) {
+// find returns a cluster by its name. Which clusters there are is told to members, and for the channel alone.
+func (b *bot) find(ctx context.Context, name string, who slack.Person, channel string) (*cluster, error) {
+	if _, err := b.directory.member(ctx, who); err != nil {
+		return nil, err
+	}
 	var here []string
 	for _, c := range b.clusters {
 		if c.name() == name {
 			return c, nil
 		}
-		if slices.Contains(c.cfg.channels, channel) {
+		if c.worksIn(ctx, channel) {
 			here = append(here, c.name())
 		}
 	}
@@ -108,7 +117,7 @@ func (b *bot) list(ctx context.Context, c slack.Command, a answer) error {
 	}
 	var lines []string
 	for _, cl := range b.clusters {
-		if slices.Contains(cl.cfg.channels, c.Channel) {
+		if cl.worksIn(ctx, c.Channel) {
 			lines = append(lines, "• "+cl.summary())
 		}
 	}
@@ -135,7 +144,7 @@ func (b *bot) click(ctx context.Context, c slack.Click, a answer) error {
 	if !ok {
 		return fmt.Errorf("this button cannot be read")
 	}
-	cl, err := b.find(subject.Cluster, c.Channel)
+	cl, err := b.find(ctx, subject.Cluster, c.Who, c.Channel)
 	if err != nil {
 		return err
 	}

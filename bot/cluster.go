@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -41,6 +42,8 @@ type cluster struct {
 	// working tells that a run is carried out here; tried is when that was last attempted without being asked.
 	working bool
 	tried   time.Time
+	// heldOff is the run that the bot does not go on with by itself, and announced the one of another process that it may show.
+	heldOff, announced string
 	// reactedAt is when people reacted, as events said, and told whom something was told already.
 	reactedAt map[string]time.Time
 	told      map[string]bool
@@ -155,6 +158,7 @@ func (c *cluster) serve(ctx context.Context) {
 			c.see(run)
 		case <-refresh.C:
 			c.refresh()
+			c.poke()
 		case <-ctx.Done():
 			return
 		}
@@ -227,9 +231,36 @@ func (c *cluster) see(run *upgrade.Run) {
 	c.last = run
 	c.mu.Unlock()
 	if earlier == nil || earlier.ID != run.ID {
-		c.forgetMessages(run)
+		c.forgetMessages()
+		c.announce(run)
 	}
 	c.show(run)
+}
+
+// announce has a run that was not asked for in Slack shown in the cluster's first channel, if that is a place to speak of it.
+func (c *cluster) announce(run *upgrade.Run) {
+	if run.Slack != nil || run.State.Final() {
+		return
+	}
+	c.bot.do(func(ctx context.Context) {
+		var denial error
+		known := c.patiently(ctx, "look up the channel to show a run in", func(ctx context.Context) error {
+			denial = c.bot.directory.room(ctx, c.cfg.channels[0], c.cfg.channels)
+			if errors.As(denial, new(*unsure)) {
+				return denial
+			}
+			return nil
+		})
+		if !known || denial != nil {
+			c.log.Warn("a run is not shown", "run", run.ID, "why", denial)
+			return
+		}
+		c.mu.Lock()
+		c.announced = run.ID
+		now := c.last
+		c.mu.Unlock()
+		c.show(now)
+	})
 }
 
 // refresh shows anew what changes with time alone.
@@ -243,7 +274,7 @@ func (c *cluster) refresh() {
 }
 
 // forgetMessages drops what was posted about earlier plans and runs.
-func (c *cluster) forgetMessages(run *upgrade.Run) {
+func (c *cluster) forgetMessages() {
 	c.bot.do(func(ctx context.Context) {
 		c.deciding.Lock()
 		defer c.deciding.Unlock()
@@ -255,6 +286,9 @@ func (c *cluster) forgetMessages(run *upgrade.Run) {
 		if err != nil {
 			return
 		}
+		c.mu.Lock()
+		run := c.last
+		c.mu.Unlock()
 		err = c.board.Forget(ctx, func(key string) bool {
 			return strings.HasPrefix(key, rootKey(run)) || strings.HasPrefix(key, "run/"+run.ID) || p != nil && strings.HasPrefix(key, questionKey(p.Approvals.ID))
 		})

@@ -231,6 +231,7 @@ func (c *clusterConfig) setRules(top, own rules, where string, bad *problems) {
 	if len(c.approvers.Users)+len(c.approvers.Groups) == 0 {
 		c.approvers = top.Approvers
 	}
+	c.approvers.Users, c.approvers.Groups = unique(c.approvers.Users), unique(c.approvers.Groups)
 	check := func(name, what string, pattern *regexp.Regexp, ids []string) {
 		for _, id := range ids {
 			if !pattern.MatchString(id) {
@@ -268,6 +269,17 @@ func (c *clusterConfig) setRules(top, own rules, where string, bad *problems) {
 	}
 }
 
+// unique drops what is there twice: one person does not make a quorum of two.
+func unique(ids []string) []string {
+	var once []string
+	for _, id := range ids {
+		if !slices.Contains(once, id) {
+			once = append(once, id)
+		}
+	}
+	return once
+}
+
 // standard are the options' defaults, those of the Action.
 var standard = []slack.Option{
 	{Name: "target-version", Value: "default"}, {Name: "strategy", Value: "auto"}, {Name: "drain-timeout", Value: "auto"}, {Name: "soak", Value: "1h"},
@@ -288,6 +300,10 @@ func (c *clusterConfig) setOptions(top, own *settings, where string, bad *proble
 		for _, name := range slices.Sorted(maps.Keys(*s)) {
 			value := (*s)[name]
 			text := fmt.Sprint(value)
+			if _, number := value.(float64); number && name == "target-version" {
+				bad.add("%s: defaults: %s: want it in quotes: %s is a number, in which 1.30 is 1.3", where, name, text)
+				continue
+			}
 			if list, ok := value.([]any); ok {
 				text = strings.Trim(strings.ReplaceAll(fmt.Sprint(list), " ", ","), "[]")
 			}

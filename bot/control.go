@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
 
 	"github.com/upshift-k8s/upshift/internal/engine"
@@ -58,28 +60,55 @@ func (c *cluster) obey(ctx context.Context, o order) error {
 	case slack.Status:
 		return c.status(ctx, s, run, o.answer)
 	case slack.Resume:
-		return c.resume(s, run, o, who)
+		return c.takeOver(ctx, s, nil, "resumed by "+who.Name, o)
 	case slack.Pause, slack.Cancel, slack.Rollback:
 		return c.control(ctx, s, run, o, who)
 	}
 	return fmt.Errorf("there is no %q", o.verb)
 }
 
-// resume goes on with a run that is paused or was left.
-func (c *cluster) resume(s *session.Session, run *upgrade.Run, o order, who slack.Member) error {
-	if err := session.NothingTo("resume", run); err != nil {
+// control asks something of the process that is at work, or does it where nobody is. Who is at work can change meanwhile: it is asked of
+// whoever is.
+func (c *cluster) control(ctx context.Context, s *session.Session, run *upgrade.Run, o order, who slack.Member) error {
+	verb := string(o.verb)
+	if err := session.NothingTo(verb, run); err != nil {
 		return err
 	}
-	return c.takeOver(s, "resume", nil, "resumed by "+who.Name, o.answer)
+	if o.verb == slack.Pause && run.State == upgrade.Paused {
+		return fmt.Errorf("run %s is paused already: %s", run.ID, run.Problem)
+	}
+	request := upgrade.Request{Verb: upgrade.Verb(verb), Run: run.ID, By: who.Name + " (Slack)", At: time.Now().UTC().Truncate(time.Second)}
+	for {
+		held, err := s.Holding(ctx)
+		if err != nil {
+			return fmt.Errorf("who is at work cannot be read: %w", err)
+		}
+		if held != nil {
+			answer, err := s.Ask(ctx, request, func() {})
+			switch {
+			case err != nil:
+				return err
+			case answer.Outcome == session.Refused:
+				return fmt.Errorf("not obeyed: %s", answer.Reason)
+			case answer.Outcome != session.Silent:
+				o.answer.say(ctx, slack.Say("Run %s: %s, asked of %s. It is %s.", run.ID, verb, held.Holder.Who, answer.Run.State))
+				return nil
+			}
+		}
+		err = c.takeOver(ctx, s, &request, verb+" by "+who.Name, o)
+		if !errors.As(err, new(*runstore.Held)) || ctx.Err() != nil {
+			return err
+		}
+	}
 }
 
-// takeOver has the bot carry out the run of the record, and first what a person asks, nil for nothing.
-func (c *cluster) takeOver(s *session.Session, verb string, first *upgrade.Request, why string, a answer) error {
+// takeOver has the bot carry out the run of the record, and first what a person asks, nil for nothing but to go on.
+func (c *cluster) takeOver(ctx context.Context, s *session.Session, first *upgrade.Request, why string, o order) error {
+	verb := string(o.verb)
 	work, err := c.work(s, why)
-	var held *runstore.Held
 	switch {
-	case errors.As(err, &held):
-		return fmt.Errorf("somebody is at work: %w", held)
+	case errors.As(err, new(*runstore.Held)):
+		return fmt.Errorf("somebody is at work: %w", err)
 	case err != nil:
 		return fmt.Errorf("the cluster's lease cannot be taken: %w", err)
 	}
@@ -91,41 +120,39 @@ func (c *cluster) takeOver(s *session.Session, verb string, first *upgrade.Reque
 		c.end(work)
 		return err
 	}
-	c.carry(work, run, first, func(err error) {
-		var refused *engine.Refused
-		if errors.As(err, &refused) {
-			a.say(c.bot.ctx, slack.Say("Not obeyed: %s", refused))
-		}
-	})
-	a.say(c.bot.ctx, slack.Say("Run %s: %s, carried out by the bot. Its message shows how it goes.", run.ID, verb))
+	if first != nil {
+		// Should it come to nothing, the bot must not go on by itself with what somebody wants to stop.
+		c.holdOff(run.ID)
+	}
+	if err := work.Prepare(ctx, run); err != nil {
+		c.end(work)
+		return fmt.Errorf("not obeyed, since the cluster cannot be read; run %s is left as it is: %w", run.ID, err)
+	}
+	c.carry(work, run, first, c.tellWhen(verb, first, o.answer))
 	return nil
 }
 
-// control asks something of the process that is at work, or does it where nobody is.
-func (c *cluster) control(ctx context.Context, s *session.Session, run *upgrade.Run, o order, who slack.Member) error {
-	verb := string(o.verb)
-	if err := session.NothingTo(verb, run); err != nil {
-		return err
+// tellWhen tells the one who asked once it is recorded that the run does what they want, or why it does not.
+func (c *cluster) tellWhen(verb string, first *upgrade.Request, a answer) told {
+	var once sync.Once
+	say := func(m slack.Message) { once.Do(func() { c.bot.do(func(ctx context.Context) { a.say(ctx, m) }) }) }
+	return told{
+		saved: func(run *upgrade.Run) {
+			if first != nil && !slices.ContainsFunc(run.Handled, func(h upgrade.Handled) bool { return h.Refused == "" && h.Verb == first.Verb && h.At.Equal(first.At) }) {
+				return
+			}
+			c.holdOff("")
+			say(slack.Say("Run %s: %s, carried out by the bot. Its message shows how it goes.", run.ID, verb))
+		},
+		over: func(err error) {
+			var refused *engine.Refused
+			switch {
+			case errors.As(err, &refused):
+				c.holdOff("")
+				say(slack.Say("Not obeyed: %s", refused))
+			case err != nil:
+				say(slack.Say("Not obeyed: %s. The bot does not go on with the run by itself.", err))
+			}
+		},
 	}
-	if o.verb == slack.Pause && run.State == upgrade.Paused {
-		return fmt.Errorf("run %s is paused already: %s", run.ID, run.Problem)
-	}
-	request := upgrade.Request{Verb: upgrade.Verb(verb), Run: run.ID, By: who.Name + " (Slack)", At: time.Now().UTC().Truncate(time.Second)}
-	held, err := s.Holding(ctx)
-	if err != nil {
-		return fmt.Errorf("who is at work cannot be read: %w", err)
-	}
-	if held != nil {
-		answer, err := s.Ask(ctx, request, func() {})
-		switch {
-		case err != nil:
-			return err
-		case answer.Outcome == session.Refused:
-			return fmt.Errorf("not obeyed: %s", answer.Reason)
-		case answer.Outcome != session.Silent:
-			o.answer.say(ctx, slack.Say("Run %s: %s, asked of %s. It is %s.", run.ID, verb, held.Holder.Who, answer.Run.State))
-			return nil
-		}
-	}
-	return c.takeOver(s, verb, &request, verb+" by "+who.Name, o.answer)
 }

@@ -67,6 +67,21 @@ type denied struct{ reason string }
 
 func (d *denied) Error() string { return d.reason }
 
+// unsure is why it is not known now whether somebody may do something. It may be known later, so nothing is decided on it.
+type unsure struct{ err error }
+
+func (u *unsure) Error() string { return u.err.Error() }
+func (u *unsure) Unwrap() error { return u.err }
+
+// unknown is the error for what could not be looked up: for now, or for good.
+func unknown(err error, format string, args ...any) error {
+	said := fmt.Errorf(format+": %w", append(args, err)...)
+	if slack.Passing(err) {
+		return &unsure{said}
+	}
+	return &denied{said.Error()}
+}
+
 func deny(format string, args ...any) error { return &denied{fmt.Sprintf(format, args...)} }
 
 // member returns who a person is if they are a full member of the bot's own workspace. Anything else, and anything that cannot be
@@ -78,7 +93,7 @@ func (d *directory) member(ctx context.Context, who slack.Person) (slack.Member,
 	m, err := lookUp(ctx, d, d.members, who.ID, d.slack.Member)
 	switch {
 	case err != nil:
-		return m, deny("who you are cannot be looked up at Slack, so it does not count: %s", err)
+		return m, unknown(err, "who you are cannot be looked up at Slack, so it does not count")
 	case m.ID == d.me.User || m.Bot:
 		return m, deny("bots do not count")
 	case m.Deleted:
@@ -106,7 +121,7 @@ func (d *directory) room(ctx context.Context, channel string, accepted []string)
 	r, err := lookUp(ctx, d, d.rooms, channel, d.slack.Room)
 	switch {
 	case err != nil:
-		return deny("this channel cannot be looked up at Slack, so nothing is done: %s", err)
+		return unknown(err, "this channel cannot be looked up at Slack, so nothing is done")
 	case r.Shared:
 		return deny("this channel is shared with another organisation, and nothing is done in such a one")
 	case !r.Here:
@@ -160,6 +175,11 @@ func permit(verb slack.Verb, s standing) error {
 	return deny("there is no %q", verb)
 }
 
+// worksIn tells whether the cluster may be worked on, and talked about, in that channel.
+func (c *cluster) worksIn(ctx context.Context, channel string) bool {
+	return c.bot.directory.room(ctx, channel, c.cfg.channels) == nil
+}
+
 // admit returns who somebody is if they may do that with the cluster, from that channel.
 func (c *cluster) admit(ctx context.Context, who slack.Person, channel string, verb slack.Verb, requester string) (slack.Member, error) {
 	m, err := c.bot.directory.member(ctx, who)
@@ -194,7 +214,7 @@ func (c *cluster) mayVote(ctx context.Context, who slack.Person, requester strin
 	case approver:
 		return m, nil
 	case unread != nil:
-		return m, deny("you are not among the approvers of %s that can be looked up at Slack: %s", c.name(), unread)
+		return m, unknown(unread, "you are not among the approvers of %s that can be looked up at Slack", c.name())
 	}
 	return m, deny("you are not an approver of %s", c.name())
 }

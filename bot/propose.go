@@ -65,72 +65,95 @@ func (c *cluster) propose(ctx context.Context, s *session.Session, run *upgrade.
 	case plan.NothingToDo():
 		return fmt.Errorf("nothing to do: every node pool of the plan is at %s or newer", plan.Target.Version)
 	}
-	c.deciding.Lock()
-	defer c.deciding.Unlock()
-	pending, err := s.Store().Proposal(ctx)
-	if err != nil {
-		return fmt.Errorf("what waits for approval cannot be read: %w", err)
+	key, err := c.ask(ctx, s, upgrade.Proposal{Plan: plan, Approvals: upgrade.Approvals{Requester: who.Name, RequesterID: who.ID, SlackChannel: o.channel}}, o.answer)
+	if err != nil || key == "" {
+		return err
 	}
-	if pending != nil && pending.Approvals.ID != "" {
-		if pending.Approvals.Digest == plan.Digest && pending.Approvals.SlackTimestamp != "" && time.Now().Before(pending.Approvals.Expires) {
-			at := upgrade.Thread{Channel: pending.Approvals.SlackChannel, Timestamp: pending.Approvals.SlackTimestamp}
-			return fmt.Errorf("this plan waits for approval already, asked for by %s: %s", pending.Approvals.Requester, slack.Link(c.bot.directory.me, at))
-		}
-		c.close(ctx, s, *pending, fmt.Sprintf(":arrows_counterclockwise: A newer plan takes its place, asked for by %s.", slack.Mention(who.ID)))
-	}
-	return c.ask(ctx, s, upgrade.Proposal{Plan: plan, Approvals: upgrade.Approvals{Requester: who.Name, RequesterID: who.ID, SlackChannel: o.channel}}, nil)
-}
-
-// ask posts a question. It is recorded before it is posted and after, so that it is posted once. The caller holds deciding.
-func (c *cluster) ask(ctx context.Context, s *session.Session, p upgrade.Proposal, differences []string) error {
-	now := time.Now().UTC().Truncate(time.Second)
-	a := &p.Approvals
-	a.ID, a.Digest, a.AskedAt, a.Expires, a.Votes, a.SlackTimestamp = upgrade.NewQuestion(), p.Plan.Digest, now, now.Add(c.cfg.expiry), []upgrade.Approval{}, ""
-	if err := s.Store().Propose(ctx, p); err != nil {
-		return fmt.Errorf("the plan cannot be recorded: %w", err)
-	}
-	c.log.Info("a plan waits for approval", "digest", a.Digest, "question", a.ID, "requester", a.RequesterID)
-	if err := c.post(ctx, s, &p, differences); err != nil {
-		return fmt.Errorf("the plan is not in the channel yet, and waits until Slack takes it: %w", err)
+	waiting, cancel := context.WithTimeout(ctx, postTimeout)
+	defer cancel()
+	if _, err := c.board.Await(waiting, key); err != nil {
+		return fmt.Errorf("the plan is recorded, and not in the channel yet: it waits until Slack takes it, or until it expires: %w", err)
 	}
 	return nil
 }
 
-// post puts a question that was recorded into the channel, or finds it there, and records where it is: from then on votes count.
-func (c *cluster) post(ctx context.Context, s *session.Session, p *upgrade.Proposal, differences []string) error {
-	c.showQuestion(*p, differences, "")
-	waiting, cancel := context.WithTimeout(ctx, postTimeout)
-	defer cancel()
-	at, err := c.board.Await(waiting, questionKey(p.Approvals.ID))
+// ask asks about a plan, in place of another one that may be pending, unless that is the same: then its place is told, and the key is
+// empty. The key is that of the message, which is posted by and by.
+func (c *cluster) ask(ctx context.Context, s *session.Session, p upgrade.Proposal, a answer) (key string, err error) {
+	c.deciding.Lock()
+	defer c.deciding.Unlock()
+	pending, err := s.Store().Proposal(ctx)
 	if err != nil {
-		return err
+		return "", fmt.Errorf("what waits for approval cannot be read: %w", err)
 	}
-	p.Approvals, err = s.Store().Amend(ctx, p.Approvals.ID, func(a *upgrade.Approvals) error {
+	if pending != nil && pending.Approvals.Digest == p.Plan.Digest && pending.Approvals.SlackTimestamp != "" && time.Now().Before(pending.Approvals.Expires) {
+		a.say(ctx, slack.SayLink(c.link(pending.Approvals), "the plan", "This plan waits for approval already, asked for by %s:", pending.Approvals.Requester))
+		return "", nil
+	}
+	if err := c.put(ctx, s, &p); err != nil {
+		return "", err
+	}
+	if pending != nil && pending.Approvals.ID != "" {
+		c.showClosed(*pending, fmt.Sprintf(":arrows_counterclockwise: A newer plan takes its place, asked for by %s.", slack.Mention(p.Approvals.RequesterID)))
+	}
+	return questionKey(p.Approvals.ID), nil
+}
+
+// put records a question as the one that is pending, and has it posted: votes count once it is known where. The caller holds deciding.
+func (c *cluster) put(ctx context.Context, s *session.Session, p *upgrade.Proposal) error {
+	now := time.Now().UTC().Truncate(time.Second)
+	a := &p.Approvals
+	a.ID, a.Digest, a.AskedAt, a.Expires, a.Votes, a.SlackTimestamp = upgrade.NewQuestion(), p.Plan.Digest, now, now.Add(c.cfg.expiry), []upgrade.Approval{}, ""
+	if err := s.Store().Propose(ctx, *p); err != nil {
+		return fmt.Errorf("the plan cannot be recorded: %w", err)
+	}
+	c.log.Info("a plan waits for approval", "digest", a.Digest, "question", a.ID, "requester", a.RequesterID)
+	c.showQuestion(*p, "")
+	key := questionKey(a.ID)
+	c.bot.do(func(ctx context.Context) {
+		if _, err := c.board.Await(ctx, key); err == nil {
+			c.poke()
+		}
+	})
+	c.later(c.cfg.expiry + time.Second)
+	return nil
+}
+
+// posted records where a question is in the channel, if it is there; from then on votes count. The caller holds deciding.
+func (c *cluster) posted(ctx context.Context, s *session.Session, p *upgrade.Proposal) (bool, error) {
+	c.showQuestion(*p, "")
+	at, there := c.board.Where(questionKey(p.Approvals.ID))
+	if !there {
+		return false, nil
+	}
+	amended, err := s.Store().Amend(ctx, p.Approvals.ID, func(a *upgrade.Approvals) error {
 		a.SlackTimestamp = at.Timestamp
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("record where the plan was posted: %w", err)
+		return false, fmt.Errorf("record where the plan was posted: %w", err)
 	}
-	c.later(time.Until(p.Approvals.Expires) + time.Second)
+	p.Approvals = amended
 	for _, name := range []string{"white_check_mark", "x"} {
 		// For people to click on; they can do without.
 		if err := c.bot.slack.React(ctx, at.Channel, at.Timestamp, name); err != nil {
 			c.log.Warn("the bot's own reactions are missing", "error", err)
 		}
 	}
-	c.poke() // somebody may have reacted before it was known where the message is
-	return nil
+	return true, nil
 }
 
 // close ends a question: it is not pending any more, and its message says why. The caller holds deciding.
-func (c *cluster) close(ctx context.Context, s *session.Session, p upgrade.Proposal, why string) {
+func (c *cluster) close(ctx context.Context, s *session.Session, p upgrade.Proposal, why string) error {
 	c.log.Info("a plan waits no more", "question", p.Approvals.ID, "why", why)
-	err := s.Store().Withdraw(ctx, func(a upgrade.Approvals) bool { return a.ID == p.Approvals.ID })
-	if err != nil {
-		c.log.Error("a plan that waits no more is still recorded", "question", p.Approvals.ID, "error", err)
-		c.later(retryEvery)
-		return
+	if err := s.Store().Withdraw(ctx, func(a upgrade.Approvals) bool { return a.ID == p.Approvals.ID }); err != nil {
+		return fmt.Errorf("close the question %s: %w", p.Approvals.ID, err)
 	}
-	c.showQuestion(p, nil, why)
+	c.showClosed(p, why)
+	return nil
+}
+
+// link is the address of a question.
+func (c *cluster) link(a upgrade.Approvals) string {
+	return slack.Link(c.bot.directory.me, upgrade.Thread{Channel: a.SlackChannel, Timestamp: a.SlackTimestamp})
 }

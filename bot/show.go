@@ -33,16 +33,16 @@ func (c *cluster) place(run *upgrade.Run) string {
 // alike, and what was missed meanwhile is made up for.
 func (c *cluster) show(run *upgrade.Run) {
 	root, channel := rootKey(run), c.place(run)
-	_, posted := c.board.Where(root)
-	if !posted && run.Slack == nil && run.State.Final() {
-		return // it was over before the bot first saw it
-	}
-	if !posted && run.Slack != nil {
-		c.board.Known(root, *run.Slack)
-	}
 	c.mu.Lock()
-	away, working := c.away, c.working
+	away, working, announced := c.away, c.working, c.announced == run.ID
 	c.mu.Unlock()
+	_, posted := c.board.Where(root)
+	switch {
+	case !posted && run.Slack != nil:
+		c.board.Known(root, *run.Slack)
+	case !posted && !announced:
+		return // the channel is not known to be the right place, or the run was over before the bot first saw it
+	}
 	p := slack.Progress{Run: run, Now: time.Now(), Away: away, Unattended: !working && run.State == upgrade.Running && run.Holder().Resumes}
 	c.board.Show(slack.Card{Key: root, Channel: channel, Message: p.Message(), Final: run.State.Final()})
 	reply := func(key string, m slack.Message, final bool) {
@@ -76,11 +76,15 @@ func (c *cluster) showDrains(p slack.Progress, reply func(key string, m slack.Me
 	}
 }
 
-// showQuestion has the message that asks say what it is about, or why it does not ask any more.
-func (c *cluster) showQuestion(p upgrade.Proposal, differences []string, closed string) {
+// showQuestion has the message that asks say what it is about, and a note, if there is one.
+func (c *cluster) showQuestion(p upgrade.Proposal, note string) { c.showAsked(p, note, "") }
+
+// showClosed has the message say why it does not ask any more.
+func (c *cluster) showClosed(p upgrade.Proposal, why string) { c.showAsked(p, "", why) }
+
+func (c *cluster) showAsked(p upgrade.Proposal, note, closed string) {
 	q := slack.Question{
-		Plan: p.Plan, Approvals: p.Approvals, Quorum: c.cfg.quorum, Users: c.cfg.approvers.Users, Groups: c.cfg.approvers.Groups,
-		Differences: differences, Closed: closed,
+		Plan: p.Plan, Approvals: p.Approvals, Quorum: c.cfg.quorum, Users: c.cfg.approvers.Users, Groups: c.cfg.approvers.Groups, Note: note, Closed: closed,
 	}
 	key := questionKey(p.Approvals.ID)
 	m, more := q.Message()
@@ -97,9 +101,8 @@ func (c *cluster) status(ctx context.Context, s *session.Session, run *upgrade.R
 		return fmt.Errorf("what waits for approval cannot be read: %w", err)
 	}
 	if proposal != nil && proposal.Approvals.SlackTimestamp != "" {
-		at := upgrade.Thread{Channel: proposal.Approvals.SlackChannel, Timestamp: proposal.Approvals.SlackTimestamp}
-		a.say(ctx, slack.Say("A plan of %s for %s to %s waits for approval until %s: %s", proposal.Approvals.Requester, c.name(), proposal.Plan.Target.Version,
-			proposal.Approvals.Expires.UTC().Format("15:04 UTC"), slack.Link(c.bot.directory.me, at)))
+		a.say(ctx, slack.SayLink(c.link(proposal.Approvals), "the plan", "A plan of %s for %s to %s waits for approval until %s:", proposal.Approvals.Requester, c.name(),
+			proposal.Plan.Target.Version, proposal.Approvals.Expires.UTC().Format("15:04 UTC")))
 	}
 	if run == nil {
 		if proposal == nil {

@@ -15,25 +15,33 @@ import (
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
 
+// recordTimeout is how long recording a new run may take: an approval is for now, and not for when the API is back.
+const recordTimeout = 30 * time.Second
+
 // begin starts the run of a plan that was agreed on, if the cluster is still what the plan says and the approvals still stand: both
-// are looked at again while nobody else can work on the cluster. The caller holds deciding. An error means that it is to be tried again.
+// are looked at again while nobody else can work on the cluster. The caller holds deciding, and when begin returns, the run is recorded
+// and the question is pending no more, or everything is as it was. An error means that it is to be tried again.
 func (c *cluster) begin(ctx context.Context, s *session.Session, p upgrade.Proposal) error {
 	work, err := c.work(s, "")
 	var held *runstore.Held
 	switch {
 	case errors.As(err, &held):
-		c.close(ctx, s, p, fmt.Sprintf(":no_entry: Not started: %s. Nothing was changed.", slack.Escape(held.Error())))
+		c.showQuestion(p, fmt.Sprintf(":hourglass: Approved, and waits: %s.", slack.Escape(held.Error())))
+		c.later(refreshEvery)
 		return nil
 	case err != nil:
 		return err
 	}
-	run, err := c.prepare(work, s, p)
-	if run == nil {
-		c.end(work)
-		return err
+	run, anew, err := c.prepare(ctx, work, s, p)
+	if run != nil {
+		c.carry(work, run, nil, told{})
+		return nil
 	}
-	c.carry(work, run, nil, nil)
-	return nil
+	c.end(work)
+	if anew != nil {
+		return c.askAnew(ctx, s, p, *anew)
+	}
+	return err
 }
 
 // work takes the cluster's lease, for a run.
@@ -47,78 +55,93 @@ func (c *cluster) end(work *session.Work) {
 	}
 }
 
-// prepare makes the run of an approved plan, nil if it must not start: then the question is closed, asked anew, or open again.
-func (c *cluster) prepare(work *session.Work, s *session.Session, p upgrade.Proposal) (*upgrade.Run, error) {
-	ctx, cancel := context.WithTimeout(work.Context(), commandTimeout)
-	defer cancel()
+// prepare makes and records the run of an approved plan, nil if it must not start: then the question is closed or open again, or the
+// plan that it would be now is returned, to be asked about anew.
+func (c *cluster) prepare(ctx context.Context, work *session.Work, s *session.Session, p upgrade.Proposal) (run *upgrade.Run, anew *upgrade.Plan, err error) {
 	recorded, err := work.Recorded()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if recorded != nil && !recorded.State.Final() {
-		c.close(ctx, s, p, fmt.Sprintf(":no_entry: Not started: run %s is %s and comes first. Nothing was changed.", recorded.ID, recorded.State))
-		return nil, nil
+		return nil, nil, c.close(ctx, s, p, fmt.Sprintf(":no_entry: Not started: run %s is %s and comes first. Nothing was changed.", recorded.ID, recorded.State))
 	}
 	if recorded != nil {
 		if err := work.Archive(ctx, recorded); err != nil {
 			c.log.Warn("the last run cannot be kept under its own name", "run", recorded.ID, "error", err)
 		}
 	}
-	plan, err := s.Plan(ctx, p.Plan.Options)
+	plan, err := work.Plan(ctx, p.Plan.Options)
 	switch {
 	case errors.As(err, new(*session.BadRequest)):
-		c.close(ctx, s, p, fmt.Sprintf(":no_entry: Not started: %s. Nothing was changed.", slack.Escape(err.Error())))
-		return nil, nil
+		return nil, nil, c.close(ctx, s, p, fmt.Sprintf(":no_entry: Not started: %s. Nothing was changed.", slack.Escape(err.Error())))
 	case err != nil:
-		return nil, err
+		return nil, nil, err
 	case plan.Digest != p.Plan.Digest:
-		return nil, c.askAnew(ctx, s, p, plan)
+		return nil, &plan, nil
 	}
 	c.bot.directory.forget()
 	a, err := c.collect(ctx, s, p.Approvals)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	entitled := c.entitled(ctx, a)
-	if a.Decide(c.cfg.quorum, entitled, time.Now()) != upgrade.Agreed {
-		c.poke() // and is looked at as what it is now
-		return nil, nil
+	may, err := c.rights(ctx, a)
+	if err != nil {
+		return nil, nil, err
 	}
 	now := time.Now().UTC()
-	run := upgrade.NewRun(upgrade.NewRunID(now), plan, now)
+	if a.Decide(c.cfg.quorum, may, now) != upgrade.Agreed {
+		c.poke() // and is looked at as what it is now
+		return nil, nil, nil
+	}
+	run = upgrade.NewRun(upgrade.NewRunID(now), plan, now)
 	run.Granted = plan.Consents
-	run.Approvals = slices.DeleteFunc(a.Approving(), func(v upgrade.Approval) bool { return !entitled(v.ID) })
+	run.Approvals = slices.DeleteFunc(a.Approving(), func(v upgrade.Approval) bool { return !may(v.ID) })
 	run.Requester = &upgrade.Person{Name: a.Requester, ID: a.RequesterID}
 	run.Slack = &upgrade.Thread{Channel: a.SlackChannel, Timestamp: a.SlackTimestamp, Question: a.ID}
-	return run, nil
+	recording, cancel := context.WithTimeout(work.Context(), recordTimeout)
+	defer cancel()
+	if err := work.Record(recording, run); err != nil {
+		return nil, nil, err // should it be recorded all the same, it has begun, and is gone on with
+	}
+	return run, nil, nil
 }
 
 // askAnew ends a question whose plan is not what would run any more, and asks about the new one, with the difference.
 func (c *cluster) askAnew(ctx context.Context, s *session.Session, p upgrade.Proposal, plan upgrade.Plan) error {
-	differences := upgrade.Differences(p.Plan, plan)
 	void := ":arrows_counterclockwise: Void: the cluster has changed since, and the approvals were for another plan. Nothing was changed"
 	switch {
 	case plan.Verdict == upgrade.Blocked:
-		c.close(ctx, s, p, fmt.Sprintf("%s. It cannot start now: %s.", void, slack.Escape(report.Blockers(plan)[0])))
-		return nil
+		return c.close(ctx, s, p, fmt.Sprintf("%s. It cannot start now: %s.", void, slack.Escape(report.Blockers(plan)[0])))
 	case plan.NothingToDo():
-		c.close(ctx, s, p, void+"; there is nothing to do any more.")
-		return nil
+		return c.close(ctx, s, p, void+"; there is nothing to do any more.")
 	}
-	c.close(ctx, s, p, void+". The new plan is asked about below.")
 	a := p.Approvals
-	return c.ask(ctx, s, upgrade.Proposal{Plan: plan, Approvals: upgrade.Approvals{Requester: a.Requester, RequesterID: a.RequesterID, SlackChannel: a.SlackChannel}}, differences)
+	next := upgrade.Proposal{Plan: plan, Approvals: upgrade.Approvals{
+		Requester: a.Requester, RequesterID: a.RequesterID, SlackChannel: a.SlackChannel, Differences: upgrade.Differences(p.Plan, plan),
+	}}
+	if err := c.put(ctx, s, &next); err != nil {
+		return err
+	}
+	c.showClosed(p, void+". The new plan is asked about below.")
+	return nil
 }
 
-// carry carries out a run on a goroutine of its own; over is told how that ended. First is what a person asks of it, nil for nothing.
-func (c *cluster) carry(work *session.Work, run *upgrade.Run, first *upgrade.Request, over func(error)) {
+// told is who is told how a run goes that they asked something of. Each may be nil.
+type told struct {
+	// saved is told the run after each write of the record, and over how carrying it out here ended.
+	saved func(*upgrade.Run)
+	over  func(error)
+}
+
+// carry carries out a run of the record on a goroutine of its own. First is what a person asks of it, nil for nothing.
+func (c *cluster) carry(work *session.Work, run *upgrade.Run, first *upgrade.Request, t told) {
 	c.mu.Lock()
 	c.working = true
 	c.mu.Unlock()
 	c.log.Info("a run is carried out", "run", run.ID, "digest", run.Digest, "requester", requesterOf(run))
 	c.running.Go(func() {
 		err := work.CarryOut(work.Context(), run, first, session.Hooks{
-			Notify: c.notice,
+			Notify: c.notice, Saved: t.saved,
 			Unkept: func(err error) { c.log.Warn("the finished run cannot be kept under its own name", "error", err) },
 		})
 		c.log.Info("a run ends here", "run", run.ID, "state", run.State, "error", err)
@@ -126,15 +149,20 @@ func (c *cluster) carry(work *session.Work, run *upgrade.Run, first *upgrade.Req
 		c.mu.Lock()
 		c.working, c.away, c.tried = false, time.Time{}, time.Now()
 		c.mu.Unlock()
-		if errors.As(err, new(*session.NotBegun)) {
-			c.later(retryEvery)
-		} else if !errors.As(err, new(*upgrade.Halt)) && !errors.As(err, new(*engine.Refused)) {
+		if !errors.As(err, new(*upgrade.Halt)) && !errors.As(err, new(*engine.Refused)) {
 			c.see(run)
 		}
-		if over != nil {
-			over(err)
+		if t.over != nil {
+			t.over(err)
 		}
+		c.poke()
 	})
+}
+
+func (c *cluster) isWorking() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.working
 }
 
 func requesterOf(run *upgrade.Run) string {
@@ -144,12 +172,17 @@ func requesterOf(run *upgrade.Run) string {
 	return run.Requester.ID
 }
 
+// left tells that a bot left the run: that it is neither over nor paused, and that a service carried it out last.
+func left(run *upgrade.Run) bool {
+	return run != nil && (run.State == upgrade.Running || run.State == upgrade.Interrupted) && run.Holder().Resumes
+}
+
 // takeUp goes on with a run that a bot left: after a crash, a restart or a lost lease. What people paused, and what others carry out,
 // it leaves alone.
 func (c *cluster) takeUp(ctx context.Context) {
 	c.mu.Lock()
 	run := c.last
-	wanted := run != nil && (run.State == upgrade.Running || run.State == upgrade.Interrupted) && run.Holder().Resumes && !c.working && time.Since(c.tried) > retryEvery
+	wanted := left(run) && !c.working && c.heldOff != run.ID && time.Since(c.tried) > retryEvery
 	c.mu.Unlock()
 	if !wanted || ctx.Err() != nil || !c.deciding.TryLock() {
 		return
@@ -159,14 +192,14 @@ func (c *cluster) takeUp(ctx context.Context) {
 		c.mu.Lock()
 		c.tried = time.Now()
 		c.mu.Unlock()
-		if err := c.goOn(ctx); err != nil && ctx.Err() == nil {
+		if err := c.goOn(ctx, run.ID); err != nil && ctx.Err() == nil {
 			c.log.Info("a run that was left is not gone on with yet", "run", run.ID, "why", err)
 		}
 	})
 }
 
-// goOn takes the lease and goes on with the run of the record, if it is still a bot's.
-func (c *cluster) goOn(ctx context.Context) error {
+// goOn takes the lease and goes on with the run of the record, if it is still that one and a bot's.
+func (c *cluster) goOn(ctx context.Context, id string) error {
 	s, err := c.connected(ctx)
 	if err != nil {
 		return err
@@ -176,10 +209,25 @@ func (c *cluster) goOn(ctx context.Context) error {
 		return err
 	}
 	run, err := work.Recorded()
-	if err != nil || run == nil || run.State != upgrade.Running && run.State != upgrade.Interrupted || !run.Holder().Resumes {
-		c.end(work)
-		return err
+	c.mu.Lock()
+	heldOff := c.heldOff == id
+	c.mu.Unlock()
+	if err == nil && left(run) && run.ID == id && !heldOff {
+		if err = work.Prepare(ctx, run); err == nil {
+			c.carry(work, run, nil, told{})
+			return nil
+		}
 	}
-	c.carry(work, run, nil, nil)
-	return nil
+	c.end(work)
+	if errors.As(err, new(*session.AnotherCluster)) {
+		c.holdOff(id)
+	}
+	return err
+}
+
+// holdOff has the bot leave a run alone until somebody resumes it.
+func (c *cluster) holdOff(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.heldOff = id
 }

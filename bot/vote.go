@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -53,12 +54,14 @@ func (c *cluster) review(ctx context.Context) error {
 		// Its run has begun, and the process that began it ended before it could say so.
 		return s.Store().Withdraw(ctx, func(a upgrade.Approvals) bool { return a.ID == p.Approvals.ID })
 	}
+	if c.isWorking() {
+		return nil // what waits is looked at again when the run ends here
+	}
 	if p.Approvals.SlackTimestamp == "" && time.Now().After(p.Approvals.Expires) {
-		c.close(ctx, s, *p, expired(*p))
-		return nil
+		return c.close(ctx, s, *p, expired(*p))
 	}
 	if p.Approvals.SlackTimestamp == "" {
-		if err := c.post(ctx, s, p, nil); err != nil {
+		if there, err := c.posted(ctx, s, p); err != nil || !there {
 			return err
 		}
 	}
@@ -68,25 +71,26 @@ func (c *cluster) review(ctx context.Context) error {
 // consider collects the votes and does what they come to. The caller holds deciding.
 func (c *cluster) consider(ctx context.Context, s *session.Session, p upgrade.Proposal) error {
 	a, err := c.collect(ctx, s, p.Approvals)
+	var may func(string) bool
+	if err == nil {
+		may, err = c.rights(ctx, a)
+	}
 	if err != nil {
 		if p.Approvals.Decide(c.cfg.quorum, nobody, time.Now()) == upgrade.Expired {
-			c.close(ctx, s, p, expired(p))
-			return nil
+			return c.close(ctx, s, p, expired(p))
 		}
 		return err
 	}
 	p.Approvals = a
-	switch a.Decide(c.cfg.quorum, c.entitled(ctx, a), time.Now()) {
+	switch a.Decide(c.cfg.quorum, may, time.Now()) {
 	case upgrade.Agreed:
-		c.showQuestion(p, nil, "")
 		return c.begin(ctx, s, p)
 	case upgrade.Declined:
-		c.close(ctx, s, p, fmt.Sprintf(":x: Rejected by %s. Nothing was changed.", slack.Mention(rejecter(a))))
+		return c.close(ctx, s, p, fmt.Sprintf(":x: Rejected by %s. Nothing was changed.", slack.Mention(rejecter(a, may))))
 	case upgrade.Expired:
-		c.close(ctx, s, p, expired(p))
-	default:
-		c.showQuestion(p, nil, "")
+		return c.close(ctx, s, p, expired(p))
 	}
+	c.showQuestion(p, "")
 	return nil
 }
 
@@ -96,17 +100,26 @@ func expired(p upgrade.Proposal) string {
 	return fmt.Sprintf(":alarm_clock: Expired: it was not approved in time. Nothing was changed; for a new plan: /upgrade %s", p.Plan.Cluster.Name)
 }
 
-func rejecter(a upgrade.Approvals) string {
-	i := slices.IndexFunc(a.Votes, func(v upgrade.Approval) bool { return !v.Approved })
+// rejecter is who turned a plan down that was.
+func rejecter(a upgrade.Approvals, may func(id string) bool) string {
+	i := slices.IndexFunc(a.Votes, func(v upgrade.Approval) bool { return !v.Approved && (v.ID == a.RequesterID || may(v.ID)) })
 	return a.Votes[max(0, i)].ID
 }
 
-// entitled tells whether a person's vote counts now, whatever it was when it was given.
-func (c *cluster) entitled(ctx context.Context, a upgrade.Approvals) func(id string) bool {
-	return func(id string) bool {
-		_, err := c.mayVote(ctx, slack.Person{ID: id}, a.RequesterID, true)
-		return err == nil
+// rights tells whose votes count now, whatever they did when they were given. The error is for what cannot be told now.
+func (c *cluster) rights(ctx context.Context, a upgrade.Approvals) (func(id string) bool, error) {
+	may := map[string]bool{}
+	for _, v := range a.Votes {
+		if _, known := may[v.ID]; known {
+			continue
+		}
+		_, err := c.mayVote(ctx, slack.Person{ID: v.ID}, a.RequesterID, true)
+		if errors.As(err, new(*unsure)) {
+			return nil, fmt.Errorf("whether the vote of %s counts: %w", v.ID, err)
+		}
+		may[v.ID] = err == nil
 	}
+	return func(id string) bool { return may[id] }, nil
 }
 
 // collect makes the recorded votes by reaction those that Slack shows now, and tells voters why theirs do not count. Votes by button
@@ -131,6 +144,9 @@ func (c *cluster) collect(ctx context.Context, s *session.Session, a upgrade.App
 				continue
 			}
 			m, err := c.mayVote(ctx, slack.Person{ID: id}, a.RequesterID, approves)
+			if errors.As(err, new(*unsure)) {
+				return a, err
+			}
 			if err != nil {
 				c.tell(ctx, a, id, name, err)
 				continue
@@ -155,7 +171,7 @@ func (c *cluster) collect(ctx context.Context, s *session.Session, a upgrade.App
 
 // where says where a vote was given.
 func (c *cluster) where(a upgrade.Approvals, how string) string {
-	return "Slack, " + how + ", " + slack.Link(c.bot.directory.me, upgrade.Thread{Channel: a.SlackChannel, Timestamp: a.SlackTimestamp})
+	return "Slack, " + how + ", " + c.link(a)
 }
 
 // when is when somebody reacted, as the event said, or now.
@@ -178,11 +194,18 @@ func (c *cluster) tell(ctx context.Context, a upgrade.Approvals, user, how strin
 	err := c.bot.slack.Whisper(ctx, a.SlackChannel, user, slack.Say("Your :%s: does not count: %s.", how, why))
 	if err != nil {
 		c.log.Warn("a voter could not be told", "user", user, "error", err)
-		c.mu.Lock()
-		delete(c.told, key)
-		c.mu.Unlock()
-		c.later(retryEvery)
+		if slack.Passing(err) {
+			c.mu.Lock()
+			delete(c.told, key) // the next look at the plan tells them
+			c.mu.Unlock()
+		}
 	}
+}
+
+func (c *cluster) knowsAlready(key string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.told[key]
 }
 
 func (c *cluster) firstTime(key string) bool {
@@ -200,12 +223,12 @@ func (c *cluster) firstTime(key string) bool {
 
 // clicked is a vote by button. The error is for the voter.
 func (c *cluster) clicked(ctx context.Context, click slack.Click, question string) error {
+	if err := c.bot.directory.room(ctx, click.Channel, c.cfg.channels); err != nil {
+		return fmt.Errorf("your vote does not count: %w", err)
+	}
 	s, err := c.connected(ctx)
 	if err != nil {
 		return err
-	}
-	if err := c.bot.directory.room(ctx, click.Channel, c.cfg.channels); err != nil {
-		return fmt.Errorf("your vote does not count: %w", err)
 	}
 	c.deciding.Lock()
 	defer c.deciding.Unlock()
@@ -233,9 +256,6 @@ func (c *cluster) clicked(ctx context.Context, click slack.Click, question strin
 // reacted takes a hint that somebody reacted to a message.
 func (c *cluster) reacted(r slack.Reaction) {
 	key := c.board.At(upgrade.Thread{Channel: r.Channel, Timestamp: r.Timestamp})
-	if !strings.HasPrefix(key, "plan/") && !strings.HasPrefix(key, "run/") {
-		return // people react to all kinds of messages
-	}
 	if r.Added && !r.At.IsZero() {
 		c.mu.Lock()
 		if len(c.reactedAt) > 10000 {
@@ -245,11 +265,24 @@ func (c *cluster) reacted(r slack.Reaction) {
 		c.mu.Unlock()
 	}
 	c.poke()
-	c.bot.do(func(ctx context.Context) { c.tooLate(ctx, r) })
+	// People react to all kinds of messages; only those that ask, or show a run, are ours to speak of.
+	if root, _ := strings.CutPrefix(key, "plan/"); root != key && !strings.Contains(root, "/") || isRunRoot(key) {
+		c.bot.do(func(ctx context.Context) { c.tooLate(ctx, r, key) })
+	}
+}
+
+func isRunRoot(key string) bool {
+	id, ok := strings.CutPrefix(key, "run/")
+	return ok && !strings.Contains(id, "/")
 }
 
 // tooLate tells somebody who reacted to a plan that is not open, or to a run, that this changes nothing.
-func (c *cluster) tooLate(ctx context.Context, r slack.Reaction) {
+func (c *cluster) tooLate(ctx context.Context, r slack.Reaction, key string) {
+	how := map[bool]string{true: "added", false: "removed"}[r.Added]
+	once := r.Timestamp + "/" + r.Who.ID + "/" + r.Name + "/" + how + "/late"
+	if c.knowsAlready(once) {
+		return
+	}
 	c.deciding.Lock() // what is being decided is decided first
 	defer c.deciding.Unlock()
 	s, err := c.connected(ctx)
@@ -266,7 +299,7 @@ func (c *cluster) tooLate(ctx context.Context, r slack.Reaction) {
 	}
 	counted := func(a upgrade.Approval) bool { return a.ID == r.Who.ID && a.Via == r.Name }
 	why := fmt.Sprintf("this plan is not open any more; /upgrade %s makes a new one", c.name())
-	switch ours := run != nil && run.Slack != nil && run.Slack.Timestamp == r.Timestamp; {
+	switch ours := run != nil && rootKey(run) == key; {
 	case ours && r.Added && slices.ContainsFunc(run.Approvals, counted):
 		return // it is what the run began with
 	case ours && run.State.Final():
@@ -276,11 +309,7 @@ func (c *cluster) tooLate(ctx context.Context, r slack.Reaction) {
 	case !r.Added:
 		return
 	}
-	how := "added"
-	if !r.Added {
-		how = "removed"
-	}
-	if !c.firstTime(r.Timestamp + "/" + r.Who.ID + "/" + r.Name + "/" + how + "/late") {
+	if !c.firstTime(once) {
 		return
 	}
 	if err := c.bot.slack.Whisper(ctx, r.Channel, r.Who.ID, slack.Say("Your :%s: (%s) changes nothing: %s.", r.Name, how, why)); err != nil {

@@ -44,6 +44,8 @@ type Options struct {
 	Resumed bool
 	// Notify is told every event, one at a time. It must be set, and completes what a drain does not know: the step and the time.
 	Notify func(upgrade.Event)
+	// Progress is told what was done so far and what is waited for, whenever either may have changed. It may be nil.
+	Progress func(Result, []upgrade.Waiting)
 }
 
 // Result is what a drain did.
@@ -116,6 +118,9 @@ func Node(ctx context.Context, c Cluster, node string, o Options) (Result, error
 		next := t.next(state, now)
 		for _, e := range next.events {
 			o.Notify(e)
+		}
+		if o.Progress != nil && !state.Away {
+			o.Progress(t.result(), next.waiting)
 		}
 		if next.done {
 			return t.result(), nil

@@ -62,6 +62,8 @@ type Engine struct {
 	Lock     Lock
 	// Record is written before and after everything that changes something.
 	Record Record
+	// Holder is who carries the run out; it is noted in the run once that is taken up.
+	Holder upgrade.Holder
 	// First is a request that is obeyed before anything else, nil for none.
 	First *upgrade.Request
 	// Requests are what people ask of the run while it is on, and Outages the times in which the API is away. Both may be nil.
@@ -150,6 +152,9 @@ func (e *Engine) Run(ctx context.Context, run *upgrade.Run) error {
 
 // takeUp makes a run that was left one that is on.
 func (e *Engine) takeUp() {
+	if e.run.Holder().Epoch != e.Holder.Epoch {
+		e.run.TakenBy(e.Holder)
+	}
 	e.run.State, e.run.FinishedAt, e.run.Waiting, e.run.Next = upgrade.Running, nil, nil, nil
 	if e.run.Ending == "" {
 		e.run.Problem = ""

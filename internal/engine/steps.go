@@ -210,6 +210,7 @@ func (e *Engine) cordon(ctx context.Context, step upgrade.Step, n upgrade.Node) 
 }
 
 func (e *Engine) drainNode(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
+	progress := e.newProgress()
 	result, err := drain.Node(ctx, e.fenced(), step.Node, drain.Options{
 		Timeout:  time.Duration(pool.DrainTimeout),
 		Baseline: step.Baseline, Moved: e.moved(), Forced: e.forced(),
@@ -218,29 +219,15 @@ func (e *Engine) drainNode(ctx context.Context, step upgrade.Step, pool upgrade.
 		Notify: func(event upgrade.Event) {
 			event.Step = step
 			e.notify(event)
-			e.recordWaiting(ctx, event)
+			progress.waits(ctx, event)
 		},
+		Progress: func(result drain.Result, waiting []upgrade.Waiting) { progress.made(ctx, result, waiting) },
 	})
-	e.run.Moves = append(e.run.Moves, result.Moves...)
+	progress.ends(result)
 	if blocked := drain.AsBlocked(err); blocked != nil {
 		return &Paused{Problem: blocked.Error(), Waiting: blocked.Waiting, Next: remedies(blocked.Waiting)}
 	}
 	return err
-}
-
-// recordWaiting puts what a drain waits for into the record, where other processes see it, and takes it out once there is progress.
-func (e *Engine) recordWaiting(ctx context.Context, event upgrade.Event) {
-	switch {
-	case event.Kind == upgrade.DrainWaits && slices.ContainsFunc(event.Waiting, func(w upgrade.Waiting) bool { return !w.Passing }):
-		e.run.Waiting = event.Waiting
-	case event.Kind == upgrade.PodEvicted && len(e.run.Waiting) > 0:
-		e.run.Waiting = nil
-	default:
-		return
-	}
-	if err := e.save(ctx); err != nil && ctx.Err() == nil {
-		e.stop(err) // nothing may be evicted without a record
-	}
 }
 
 // remedies are the commands with which a person finds out more about what a drain waits for.

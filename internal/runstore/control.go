@@ -169,19 +169,28 @@ func (n *NotPending) Error() string {
 
 // Withdraw forgets the pending proposal if it is the one that is meant. One that took its place meanwhile stays.
 func (s *Store) Withdraw(ctx context.Context, meant func(upgrade.Approvals) bool) error {
-	m, err := s.get(ctx, planName)
-	if err != nil || m == nil {
-		return err
-	}
-	var a upgrade.Approvals
-	if err := json.Unmarshal([]byte(m.Data[approvalsKey]), &a); err != nil || !meant(a) {
+	for {
+		m, err := s.get(ctx, planName)
+		if err != nil || m == nil {
+			return err
+		}
+		var a upgrade.Approvals
+		if err := json.Unmarshal([]byte(m.Data[approvalsKey]), &a); err != nil || !meant(a) {
+			return nil
+		}
+		if err = s.forget(ctx, m); apierrors.IsConflict(err) {
+			continue // a vote came in between, or another proposal
+		}
+		if err != nil && !apierrors.IsNotFound(err) {
+			return fmt.Errorf("delete ConfigMap %s/%s: %w", s.namespace, planName, err)
+		}
 		return nil
 	}
+}
+
+// forget deletes a ConfigMap as it was read.
+func (s *Store) forget(ctx context.Context, m *corev1.ConfigMap) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	err = s.maps.Delete(ctx, planName, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{ResourceVersion: &m.ResourceVersion}})
-	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-		return fmt.Errorf("delete ConfigMap %s/%s: %w", s.namespace, planName, err)
-	}
-	return nil
+	return s.maps.Delete(ctx, m.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{ResourceVersion: &m.ResourceVersion}})
 }

@@ -111,16 +111,20 @@ func (s *Session) Store() *runstore.Store { return s.store }
 
 // Plan reads the cluster and says what an upgrade of it would do. A BadRequest is an error about what was asked for.
 func (s *Session) Plan(ctx context.Context, o upgrade.Options) (upgrade.Plan, error) {
-	var snapshot upgrade.Snapshot
-	var err error
-	if snapshot.Cluster, err = s.provider.Cluster(ctx); err != nil {
+	cluster, err := s.provider.Cluster(ctx)
+	if err != nil {
 		return upgrade.Plan{}, err
 	}
-	if snapshot.State, err = s.State(ctx, snapshot.Cluster.PoolLabel); err != nil {
+	state, err := s.State(ctx, cluster.PoolLabel)
+	if err != nil {
 		return upgrade.Plan{}, err
 	}
-	snapshot.TakenAt = time.Now().UTC().Truncate(time.Second)
-	plan, err := upgrade.BuildPlan(snapshot, o)
+	return build(cluster, state, o)
+}
+
+// build makes a plan of what was just read.
+func build(cluster upgrade.Cluster, state upgrade.State, o upgrade.Options) (upgrade.Plan, error) {
+	plan, err := upgrade.BuildPlan(upgrade.Snapshot{TakenAt: time.Now().UTC().Truncate(time.Second), Cluster: cluster, State: state}, o)
 	if err != nil {
 		return upgrade.Plan{}, &BadRequest{err}
 	}

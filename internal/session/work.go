@@ -2,7 +2,6 @@ package session
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -30,6 +29,8 @@ type Work struct {
 	started context.Context
 	// sequence is that of the last request that was made before: what nobody was there to read is asked anew by who still wants it.
 	sequence int64
+	// cluster is the Kubernetes cluster with full caches, nil until watch.
+	cluster *kube.Cluster
 }
 
 // Work takes the cluster's lease; tell gets a sentence about what is waited for. The errors runstore.Held and runstore.NoNamespace
@@ -73,6 +74,54 @@ func (w *Work) Archive(ctx context.Context, run *upgrade.Run) error {
 	return w.lock.Archive(ctx, run)
 }
 
+// Plan is Session.Plan, for the work: what is read then is what the run goes on with.
+func (w *Work) Plan(ctx context.Context, o upgrade.Options) (upgrade.Plan, error) {
+	cluster, err := w.session.provider.Cluster(ctx)
+	if err != nil {
+		return upgrade.Plan{}, err
+	}
+	if err := w.watch(ctx, cluster.PoolLabel); err != nil {
+		return upgrade.Plan{}, err
+	}
+	return build(cluster, w.cluster.State(), o)
+}
+
+// watch fills the caches, once. They are kept up to date until the right is lost.
+func (w *Work) watch(ctx context.Context, poolLabel string) error {
+	if w.cluster != nil {
+		return nil
+	}
+	// The caches outlive ctx, if it is shorter than the work, but filling them does not.
+	kept, drop := context.WithCancel(w.lock.Context())
+	unless := context.AfterFunc(ctx, drop)
+	cluster, err := kube.Watch(kept, w.session.kube, poolLabel)
+	if !unless() && err == nil {
+		err = context.Cause(ctx)
+	}
+	if err != nil {
+		drop()
+		return err
+	}
+	w.cluster = cluster
+	return nil
+}
+
+// Record makes a new run the one of the record, and forgets the proposal that it comes from: from then on it has begun, and is gone on
+// with by whoever takes the record up. An error leaves it unknown whether it did. It waits while the API is away, until ctx ends.
+func (w *Work) Record(ctx context.Context, run *upgrade.Run) error {
+	run.Acknowledged = max(w.sequence, run.Acknowledged)
+	run.TakenBy(w.lock.Holder())
+	if err := w.lock.Save(ctx, run); err != nil {
+		return fmt.Errorf("record the run: %w", err)
+	}
+	return w.session.store.Withdraw(ctx, func(a upgrade.Approvals) bool {
+		if run.Slack != nil {
+			return a.ID == run.Slack.Question
+		}
+		return len(run.Approvals) > 0 && a.Digest == run.Digest
+	})
+}
+
 // Hooks are how a surface is told while a run is carried out. Each may be nil.
 type Hooks struct {
 	// Notify is told every event, one at a time, and keeps the run waiting meanwhile.
@@ -91,33 +140,27 @@ func (a *AnotherCluster) Error() string {
 	return fmt.Sprintf("the record is about another cluster, projects/%s/locations/%s/clusters/%s: this one was made from a copy of that, or the record was", c.Project, c.Location, c.Name)
 }
 
-// CarryOut carries out what is left of a run, new or of the record, and first what a person asks, if anything. The run says how it
-// ended; the error is the engine's. Approvals of a new run move out of the proposal before anything is changed.
-func (w *Work) CarryOut(ctx context.Context, run *upgrade.Run, first *upgrade.Request, hooks Hooks) error {
-	s := w.session
-	if c, name := run.Plan.Cluster, s.target.Name; c.Project != name.Project || c.Location != name.Location || c.Name != name.Cluster {
+// Prepare makes sure that the run is of this cluster, and reads the cluster. AnotherCluster is an error.
+func (w *Work) Prepare(ctx context.Context, run *upgrade.Run) error {
+	if c, name := run.Plan.Cluster, w.session.target.Name; c.Project != name.Project || c.Location != name.Location || c.Name != name.Cluster {
 		return &AnotherCluster{c}
 	}
-	cluster, err := kube.Watch(ctx, s.kube, run.Plan.Cluster.PoolLabel)
-	if err != nil {
-		return &NotBegun{err}
-	}
+	return w.watch(ctx, run.Plan.Cluster.PoolLabel)
+}
+
+// CarryOut carries out what is left of a run that was prepared or planned here, and first what a person asks, if anything. The run says
+// how it ended; the error is the engine's.
+func (w *Work) CarryOut(ctx context.Context, run *upgrade.Run, first *upgrade.Request, hooks Hooks) error {
+	s := w.session
 	run.Acknowledged = max(w.sequence, run.Acknowledged)
-	run.TakenBy(w.lock.Holder())
-	if len(run.Approvals) > 0 && run.Steps[0].StartedAt == nil {
-		// Recorded first, and then no longer pending.
-		if err := errors.Join(w.lock.Save(ctx, run), s.store.Withdraw(ctx, func(a upgrade.Approvals) bool { return a.Digest == run.Digest })); err != nil {
-			return &NotBegun{fmt.Errorf("record the approvals: %w", err)}
-		}
-	}
 	if hooks.Notify == nil {
 		hooks.Notify = func(upgrade.Event) {}
 	}
 	e := engine.Engine{
-		Provider: s.provider, Cluster: cluster, Lock: w.lock, Record: &journal{lock: w.lock, saved: hooks.Saved}, First: first,
+		Provider: s.provider, Cluster: w.cluster, Lock: w.lock, Record: &journal{lock: w.lock, saved: hooks.Saved}, Holder: w.lock.Holder(), First: first,
 		Requests: s.store.Requests(ctx, run.Acknowledged), Outages: w.lock.Outages(), Notify: hooks.Notify,
 	}
-	err = e.Run(ctx, run)
+	err := e.Run(ctx, run)
 	if run.State.Final() {
 		if err := w.Archive(ctx, run); err != nil && hooks.Unkept != nil {
 			hooks.Unkept(err)
@@ -125,12 +168,6 @@ func (w *Work) CarryOut(ctx context.Context, run *upgrade.Run, first *upgrade.Re
 	}
 	return err
 }
-
-// NotBegun is the error of a run of which nothing was done: the cluster could not be read, or the approvals not be recorded.
-type NotBegun struct{ err error }
-
-func (n *NotBegun) Error() string { return n.err.Error() }
-func (n *NotBegun) Unwrap() error { return n.err }
 
 // journal is the engine's record: in the cluster, and told to the surface.
 type journal struct {

@@ -48,6 +48,8 @@ const (
 	// firstBackoff and lastBackoff are between attempts when Slack does not say how long to wait.
 	firstBackoff = time.Second
 	lastBackoff  = 30 * time.Second
+	// refusedPace is between attempts after an answer that is final in Slack's terms: the bot can be invited to the channel again.
+	refusedPace = time.Minute
 )
 
 // Board keeps messages saying what they should: the newest card of each key wins, each message is posted once, and what could not be
@@ -60,6 +62,8 @@ type Board struct {
 	mu      sync.Mutex
 	entries map[string]*entry
 	turn    int
+	// held is until when Slack wants no call.
+	held    time.Time
 	changed chan struct{}
 }
 
@@ -127,10 +131,10 @@ func (b *Board) Await(ctx context.Context, key string) (upgrade.Thread, error) {
 		case e == nil:
 			b.mu.Unlock()
 			return upgrade.Thread{}, fmt.Errorf("there is no message %s", key)
-		case e.err != nil:
+		case b.refusal(e) != nil:
 			defer b.mu.Unlock()
-			return upgrade.Thread{}, e.err
-		case e.ts != "" && !e.due():
+			return upgrade.Thread{}, b.refusal(e)
+		case e.ts != "" && !b.due(e):
 			defer b.mu.Unlock()
 			return upgrade.Thread{Channel: e.card.Channel, Timestamp: e.ts}, nil
 		}
@@ -172,7 +176,7 @@ func (b *Board) Settle(ctx context.Context) {
 		b.mu.Lock()
 		changed, all := b.changed, true
 		for _, e := range b.entries {
-			all = all && !e.due()
+			all = all && (!b.due(e) || b.refusal(e) != nil)
 		}
 		b.mu.Unlock()
 		if all {
@@ -186,20 +190,23 @@ func (b *Board) Settle(ctx context.Context) {
 	}
 }
 
-// Forget drops the messages that keep does not want, also from the memory.
+// Forget drops the messages that keep does not want, also from the memory, but for those that have something to say still.
 func (b *Board) Forget(ctx context.Context, keep func(key string) bool) error {
 	b.mu.Lock()
-	for key := range b.entries {
-		if !keep(key) {
+	dropped := map[string]bool{}
+	for key, e := range b.entries {
+		if !keep(key) && (!b.due(e) || b.refusal(e) != nil) {
 			delete(b.entries, key)
+			dropped[key] = true
 		}
 	}
 	b.mu.Unlock()
+	if len(dropped) == 0 {
+		return nil
+	}
 	return b.memory.AmendMessages(ctx, func(all map[string]upgrade.Posted) {
-		for key := range all {
-			if !keep(key) {
-				delete(all, key)
-			}
+		for key := range dropped {
+			delete(all, key)
 		}
 	})
 }
@@ -226,11 +233,19 @@ func (b *Board) Load(ctx context.Context) error {
 }
 
 // due tells that the message does not say what it should.
-func (e *entry) due() bool {
-	if e.finalSaid || e.err != nil || len(e.card.Message.Blocks) == 0 {
+func (b *Board) due(e *entry) bool {
+	if e.finalSaid || len(e.card.Message.Blocks) == 0 {
 		return false
 	}
 	return e.ts == "" || fingerprint(e.card.Message) != e.said || e.card.Final
+}
+
+// refusal is why Slack will not have the message: a reply goes the way of its root.
+func (b *Board) refusal(e *entry) error {
+	if root := b.entries[e.card.Under]; e.err == nil && e.ts == "" && root != nil && root.ts == "" {
+		return root.err
+	}
+	return e.err
 }
 
 func fingerprint(m Message) string {
@@ -273,10 +288,13 @@ func (b *Board) Run(ctx context.Context) {
 func (b *Board) next(now time.Time) (key string, wait time.Duration, changed <-chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if left := b.held.Sub(now); left > 0 {
+		return "", left, b.changed
+	}
 	wait = time.Hour
 	var first *entry
 	for k, e := range b.entries {
-		if !e.due() || e.card.Under != "" && b.thread(e.card) == "" {
+		if !b.due(e) || e.card.Under != "" && b.thread(e.card) == "" {
 			continue
 		}
 		if left := e.notBefore.Sub(now); left > 0 {
@@ -329,13 +347,15 @@ func (b *Board) serve(ctx context.Context, key string) {
 // outcome notes how it went. A limit of Slack's holds all messages.
 func (b *Board) outcome(key string, e *entry, err error) {
 	if err == nil {
-		e.failures = 0
+		e.failures, e.err = 0, nil
 		return
 	}
 	after, passing := again(err)
 	if !passing {
-		b.log.Error("Slack does not take a message", "message", key, "error", err)
-		e.err = err
+		if e.err == nil || e.err.Error() != err.Error() {
+			b.log.Error("Slack does not take a message", "message", key, "error", err, "again", refusedPace)
+		}
+		e.err, e.notBefore = err, time.Now().Add(refusedPace)
 		return
 	}
 	wait := max(after, min(lastBackoff, firstBackoff<<min(e.failures, 6)))
@@ -343,11 +363,7 @@ func (b *Board) outcome(key string, e *entry, err error) {
 	b.log.Warn("a message has to wait for Slack", "message", key, "error", err, "wait", wait)
 	e.notBefore = time.Now().Add(wait)
 	if after > 0 {
-		for _, other := range b.entries {
-			if other.notBefore.Before(e.notBefore) {
-				other.notBefore = e.notBefore
-			}
-		}
+		b.held = e.notBefore
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"sync/atomic"
 	"time"
 
 	slackapi "github.com/slack-go/slack"
@@ -27,6 +28,8 @@ const callTimeout = 20 * time.Second
 type Client struct {
 	api  *slackapi.Client
 	http *http.Client
+	// me is who Slack said that the bot is, nil before it was asked.
+	me atomic.Pointer[Me]
 }
 
 // Tokens are the credentials of the app.
@@ -70,7 +73,9 @@ func (c *Client) Me(ctx context.Context) (Me, error) {
 	if err != nil {
 		return Me{}, fmt.Errorf("ask Slack who the bot is: %w", err)
 	}
-	return Me{Team: r.TeamID, User: r.UserID, URL: r.URL}, nil
+	me := Me{Team: r.TeamID, User: r.UserID, URL: r.URL}
+	c.me.Store(&me)
+	return me, nil
 }
 
 // metadataType marks the bot's own messages, so that one whose answer was lost can be found.
@@ -112,7 +117,7 @@ func (c *Client) Find(ctx context.Context, channel, thread, key string, since ti
 			return "", fmt.Errorf("look for a message in channel %s: %w", channel, err)
 		}
 		for _, m := range messages {
-			if m.Metadata.EventType == metadataType && m.Metadata.EventPayload["key"] == key {
+			if me := c.me.Load(); (me == nil || m.User == me.User) && m.Metadata.EventType == metadataType && m.Metadata.EventPayload["key"] == key {
 				return m.Timestamp, nil
 			}
 		}

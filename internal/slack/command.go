@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Verb is what a slash command asks for.
@@ -70,8 +71,8 @@ const maxText = 1000
 
 // Parse reads the text behind /upgrade. Its error says what is wrong and what is accepted.
 func Parse(text string) (Request, error) {
-	if len(text) > maxText {
-		return Request{}, fmt.Errorf("the command has %d characters, and %d are read", len(text), maxText)
+	if n := utf8.RuneCountInString(text); n > maxText {
+		return Request{}, fmt.Errorf("the command has %d characters, and %d are read", n, maxText)
 	}
 	words := strings.Fields(text)
 	if len(words) == 0 {
@@ -121,11 +122,14 @@ func (r *Request) parseOptions(words []string) error {
 		name, value, isOption := strings.Cut(words[i], "=")
 		at := slices.IndexFunc(typed, func(t struct{ word, input string }) bool { return t.word == strings.ToLower(name) })
 		switch {
-		case strings.EqualFold(words[i], "to") && i+1 < len(words):
-			i++
-			add("target-version", words[i])
-		case strings.EqualFold(words[i], "to"):
+		case strings.EqualFold(words[i], "to") && i+1 == len(words):
 			problems = append(problems, errors.New("to: the version is missing"))
+		case strings.EqualFold(words[i], "to"):
+			if i++; !word.MatchString(words[i]) {
+				problems = append(problems, fmt.Errorf("to %s: that is not a version", quote(words[i])))
+				continue
+			}
+			add("target-version", words[i])
 		case !isOption || at < 0:
 			problems = append(problems, fmt.Errorf("%s: want to VERSION, strategy=…, pools=…, parallel=… or soak=…", quote(words[i])))
 		case !word.MatchString(value):

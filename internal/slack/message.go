@@ -17,6 +17,12 @@ const (
 	maxSection = 3000
 	maxHeader  = 150
 	maxMessage = 12000
+	// footRoom is kept free in a message for what comes last: who is responsible, and the digest.
+	footRoom = 1200
+	// maxLine bounds one line among others, maxName one name, and maxList the names in a row after the first.
+	maxLine = 2400
+	maxName = 340
+	maxList = 700
 )
 
 // Message is what a message says, within Slack's limits.
@@ -29,21 +35,22 @@ type Message struct {
 // Escape makes text that may come from anywhere harmless in a message: it mentions nobody, links nowhere, stays on its line, and cannot
 // end a code span.
 func Escape(text string) string {
-	text = strings.Map(func(r rune) rune {
-		switch {
-		case r == '`':
-			return '\''
-		case unicode.IsControl(r), unicode.Is(unicode.Bidi_Control, r), r == '\u2028', r == '\u2029':
-			return ' '
-		}
-		return r
-	}, text)
-	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(text)
+	return strings.NewReplacer("`", "'", "&", "&amp;", "<", "&lt;", ">", "&gt;").Replace(strings.Map(inLine, text))
+}
+
+// inLine keeps text on its line and in its direction.
+func inLine(r rune) rune {
+	if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' {
+		return ' '
+	}
+	return r
 }
 
 // code shows a name as code.
-func code(text string) string {
-	if text = Escape(text); strings.TrimSpace(text) == "" {
+func code(text string) string { return escapedCode(Escape(text)) }
+
+func escapedCode(text string) string {
+	if strings.TrimSpace(text) == "" {
 		return "“”"
 	}
 	return "`" + text + "`"
@@ -67,7 +74,7 @@ func about(d time.Duration) string {
 	switch {
 	case d < 45*time.Second:
 		return "less than a minute"
-	case d < time.Hour:
+	case d.Round(time.Minute) < time.Hour:
 		return fmt.Sprintf("about %d min", int(d.Round(time.Minute)/time.Minute))
 	}
 	d = d.Round(time.Minute)
@@ -102,19 +109,14 @@ func plain(text string) *slackapi.TextBlockObject {
 
 // header is a line in large letters; it is plain text, which Slack itself escapes.
 func (b *builder) header(text string) {
-	text = cut(strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, text), maxHeader)
+	text = cut(strings.Map(inLine, text), maxHeader)
 	b.blocks = append(b.blocks, slackapi.NewHeaderBlock(plain(text)))
 	b.size += utf8.RuneCountInString(text)
 }
 
-// section is a paragraph. Its text must fit.
+// section is a paragraph. Its text should fit.
 func (b *builder) section(text string) {
-	text = cutLines(text, maxSection)
+	text = cutMarked(text, min(maxSection, maxMessage-footRoom-b.size))
 	b.blocks = append(b.blocks, slackapi.NewSectionBlock(mrkdwn(text), nil, nil))
 	b.size += utf8.RuneCountInString(text)
 }
@@ -126,12 +128,12 @@ func (b *builder) lines(title string, lines []string, reserve int) (left []strin
 		text := title
 		n := 0
 		for n < len(lines) {
-			next := lines[n]
+			next := cutMarked(lines[n], maxLine)
 			if text != "" {
 				next = "\n" + next
 			}
 			long := utf8.RuneCountInString(text) + utf8.RuneCountInString(next)
-			if long > maxSection || b.size+long > maxMessage-reserve || len(b.blocks) >= maxBlocks-5 {
+			if long > maxSection || b.size+long > maxMessage-max(reserve, footRoom) || len(b.blocks) >= maxBlocks-5 {
 				break
 			}
 			text += next
@@ -146,9 +148,19 @@ func (b *builder) lines(title string, lines []string, reserve int) (left []strin
 	return nil
 }
 
+// some is a paragraph of the first most lines, as far as there is room, which tells how many more there are.
+func (b *builder) some(title string, lines []string, most, reserve int) {
+	shown := lines[:min(most, len(lines))]
+	const more = "… and %d more"
+	left := b.lines(title, shown, max(reserve, footRoom)+len(more)+10)
+	if n := len(lines) - len(shown) + len(left); n > 0 {
+		b.section(fmt.Sprintf(more, n))
+	}
+}
+
 // context is a line in small letters.
 func (b *builder) context(text string) {
-	text = cutLines(text, maxSection)
+	text = cutMarked(text, min(maxSection, maxMessage-b.size))
 	b.blocks = append(b.blocks, slackapi.NewContextBlock("", mrkdwn(text)))
 	b.size += utf8.RuneCountInString(text)
 }
@@ -163,14 +175,21 @@ func (b *builder) buttons(buttons ...*slackapi.ButtonBlockElement) {
 }
 
 func (b *builder) message(text string) Message {
-	return Message{Text: cutLines(text, maxSection), Blocks: b.blocks}
+	return Message{Text: cutMarked(text, maxSection), Blocks: b.blocks}
 }
 
-// Text is a message of one paragraph of mrkdwn, which the caller has escaped.
+// textMessage is a message of one paragraph of mrkdwn, which the caller has escaped.
 func textMessage(text string) Message {
 	var b builder
 	b.section(text)
 	return b.message(text)
+}
+
+// linesMessage is a message of lines, as many as it has room for. The first is what notifications get.
+func linesMessage(lines []string) Message {
+	var b builder
+	b.some("", lines, len(lines), 0)
+	return b.message(lines[0])
 }
 
 // Say is a message of one paragraph that may hold anything.
@@ -183,9 +202,9 @@ func Say(format string, args ...any) Message {
 	return textMessage(strings.Join(lines, "\n"))
 }
 
-// Tell is Say to a person who is mentioned.
-func Tell(id, format string, args ...any) Message {
-	return textMessage(Mention(id) + " " + Escape(fmt.Sprintf(format, args...)))
+// SayLink is Say, and then a link, which Slack makes of nothing else.
+func SayLink(url, label, format string, args ...any) Message {
+	return textMessage(Escape(fmt.Sprintf(format, args...)) + " <" + Escape(url) + "|" + Escape(label) + ">")
 }
 
 // cut shortens text to so many characters.
@@ -196,14 +215,23 @@ func cut(text string, most int) string {
 	return text
 }
 
-// cutLines shortens text at a line's end where it can, so that no mark-up is cut in two.
-func cutLines(text string, most int) string {
+// cutMarked shortens mrkdwn to so many characters, at a line's end if one is near. No mark-up is cut in two.
+func cutMarked(text string, most int) string {
 	if utf8.RuneCountInString(text) <= most {
 		return text
 	}
-	short := string([]rune(text)[:most-2])
-	if i := strings.LastIndexByte(short, '\n'); i > 0 {
+	short := string([]rune(text)[:max(0, most-2)])
+	if i := strings.LastIndexByte(short, '\n'); i > len(short)/2 {
 		return short[:i] + "\n…"
 	}
-	return strings.TrimRight(short, "&<`") + "…"
+	if i := strings.LastIndexByte(short, '<'); i > strings.LastIndexByte(short, '>') {
+		short = short[:i]
+	}
+	if i := strings.LastIndexByte(short, '&'); i > strings.LastIndexByte(short, ';') {
+		short = short[:i]
+	}
+	if strings.Count(short, "`")%2 == 1 {
+		return short + "…`"
+	}
+	return short + "…"
 }

@@ -42,16 +42,16 @@ func (p Progress) Message() Message {
 		b.section(":warning: " + Escape(cut(run.Problem, 1500)))
 	}
 	if lines := p.waiting(); len(lines) > 0 {
-		b.lines(":no_entry: *Blocked by*", lines, 2000)
+		b.some(":no_entry: *Blocked by*", lines, len(lines), 2000)
 	}
 	if len(run.Next) > 0 && run.State != upgrade.Running {
-		b.lines("*Next*", escapeAll("• ", p.next()), 1200)
+		b.some("*Next*", escapeAll("• ", p.next()), len(run.Next), footRoom)
 	}
 	b.context(p.foot())
 	if buttons := p.buttons(); len(buttons) > 0 {
 		b.buttons(buttons...)
 	}
-	return b.message(Escape(title) + ": " + Escape(report.Counts(run)))
+	return b.message(Escape(title) + ": " + p.counts())
 }
 
 func (p Progress) subject() Subject { return Subject{Cluster: p.Run.Cluster, ID: p.Run.ID} }
@@ -86,8 +86,18 @@ func (p Progress) bar() string {
 	if len(drains) > 0 {
 		filled = barLength * done / len(drains)
 	}
-	text := fmt.Sprintf("%s%s  *%d of %s* drained, %s moved", strings.Repeat("█", filled), strings.Repeat("░", barLength-filled),
-		done, report.Plural(len(drains), "node"), report.Plural(p.Run.PodsMoved(), "pod"))
+	return fmt.Sprintf("%s%s  *%d of %s* drained, %s", strings.Repeat("█", filled), strings.Repeat("░", barLength-filled),
+		done, report.Plural(len(drains), "node"), p.moved())
+}
+
+// counts is report.Counts with the first few of very many lost pods.
+func (p Progress) counts() string {
+	return report.Plural(p.Run.NodesDrained, "node") + " drained, " + p.moved()
+}
+
+// moved says how many pods left their nodes.
+func (p Progress) moved() string {
+	text := report.Plural(p.Run.PodsMoved(), "pod") + " moved"
 	if lost := p.Run.PodsLost(); len(lost) > 0 {
 		text += fmt.Sprintf(", %s lost (%s)", report.Plural(len(lost), "bare pod"), list(lost, shownObjects))
 	}
@@ -105,7 +115,7 @@ func (p Progress) now() []string {
 		lines = append(lines, "Nobody is at work: the process that carried it out is gone.")
 	}
 	if run.Ending != "" {
-		return append(lines, "It has turned from its plan: "+Escape(run.Problem))
+		return append(lines, "It has turned from its plan: "+Escape(cut(run.Problem, 1500)))
 	}
 	left := run.Remaining(p.Now)
 	lines = append(lines, fmt.Sprintf("Left: %s, done at %s if all goes well.", about(left), at(p.Now.Add(left))))
@@ -194,16 +204,16 @@ func (p Progress) foot() string {
 		by = append(by, who)
 	}
 	if len(by) > 0 {
-		parts = append(parts, "approved by "+strings.Join(by, ", "))
+		parts = append(parts, "approved by "+people(by))
 	}
 	h := run.Holder()
-	parts = append(parts, "carried out by "+Escape(h.Who)+" ("+Escape(h.Where)+")", "run "+code(run.ID), "began "+at(run.StartedAt))
+	parts = append(parts, "carried out by "+Escape(cut(h.Who, 100))+" ("+Escape(cut(h.Where, 100))+")", "run "+code(run.ID), "began "+at(run.StartedAt))
 	if run.FinishedAt != nil {
 		parts = append(parts, "took "+report.Round(report.Took(run, p.Now)).String())
 	}
 	if n := len(run.Handled); n > 0 {
 		last := run.Handled[n-1]
-		text := "last asked: " + Escape(last.String())
+		text := "last asked: " + Escape(cut(last.String(), 400))
 		if last.Refused != "" {
 			text += " (refused: " + Escape(cut(last.Refused, 200)) + ")"
 		}
@@ -237,16 +247,19 @@ func (p Progress) buttons() []*slackapi.ButtonBlockElement {
 func (p Progress) Status(lease string) Message {
 	m := p.Message()
 	m.Blocks = slices.DeleteFunc(m.Blocks, func(b slackapi.Block) bool { return b.BlockType() == slackapi.MBTAction })
-	m.Blocks = append(m.Blocks, slackapi.NewContextBlock("", mrkdwn(Escape(cut(lease, 500)))))
+	if lease != "" {
+		m.Blocks = append(m.Blocks, slackapi.NewContextBlock("", mrkdwn(cutMarked(Escape(lease), 500))))
+	}
 	return m
 }
 
-// shownPods is how many pods are listed under a node; with the longest names that Kubernetes allows they fit into a message.
+// shownPods is how many pods are listed under a node at most.
 const shownPods = 30
 
-// Node is the drain of one node: a reply in the run's thread. N is its place among the run's drains.
-func (p Progress) Node(step upgrade.Step, n, of int) Message {
+// Node is the drain of one node: a reply in the run's thread.
+func (p Progress) Node(step upgrade.Step) Message {
 	var b builder
+	n, of := p.Run.PlaceOf(step)
 	where := fmt.Sprintf("*%d of %d*: node %s of %s", n, of, code(step.Node), code(step.Pool))
 	blocked := p.blocking(step)
 	switch {
@@ -256,13 +269,15 @@ func (p Progress) Node(step upgrade.Step, n, of int) Message {
 		b.section(":no_entry: " + where + " is blocked")
 	case step.State == upgrade.StepSkipped:
 		b.section(":fast_forward: " + where + " is left out for now: a person had it skipped")
+	case step.State == upgrade.StepDropped:
+		b.section(":leftwards_arrow_with_hook: " + where + " stays: the run has turned back")
 	case step.State == upgrade.StepRunning:
 		b.section(":hourglass_flowing_sand: " + where + " is being drained")
 	default:
 		b.section(":double_vertical_bar: " + where + " is not drained yet: the run is " + Escape(string(p.Run.State)))
 	}
-	b.lines("", blocked, 4000)
-	b.lines("", p.pods(step), 1000)
+	b.some("", blocked, len(blocked), 4000)
+	b.some("", p.leaving(step), shownPods, footRoom)
 	if len(blocked) > 0 {
 		if buttons := p.buttons(); len(buttons) > 0 {
 			b.buttons(buttons...)
@@ -292,8 +307,8 @@ func (p Progress) blocking(step upgrade.Step) []string {
 	return waiting(mine)
 }
 
-// pods says which pods left the node and where their replacements came up, or which have to leave it.
-func (p Progress) pods(step upgrade.Step) []string {
+// leaving says which pods left the node and where their replacements came up, or which have to leave it.
+func (p Progress) leaving(step upgrade.Step) []string {
 	var lines []string
 	moves := p.Run.MovesFrom(step.Node)
 	for _, m := range moves {
@@ -319,20 +334,21 @@ func (p Progress) pods(step upgrade.Step) []string {
 	if len(lines) == 0 && step.State == upgrade.StepDone {
 		return []string{"No pod had to leave it."}
 	}
-	if len(lines) > shownPods {
-		lines = append(lines[:shownPods:shownPods], fmt.Sprintf("… and %d more", len(lines)-shownPods))
-	}
 	return lines
 }
 
-// Report is the last word on a run: a reply in its thread.
+// Report is the last word on a run: a reply in its thread, which mentions the requester if the run did not succeed.
 func (p Progress) Report() Message {
 	run := p.Run
 	icon := ":white_check_mark:"
 	if run.State != upgrade.Succeeded {
 		icon = ":warning:"
 	}
-	lines := []string{fmt.Sprintf("%s %s: %s, in %s.", icon, Escape(p.title()), Escape(report.Counts(run)), report.Round(report.Took(run, p.Now)))}
+	who := ""
+	if run.State != upgrade.Succeeded && run.Requester != nil {
+		who = Mention(run.Requester.ID) + " "
+	}
+	lines := []string{fmt.Sprintf("%s%s %s: %s, in %s.", who, icon, Escape(p.title()), p.counts(), report.Round(report.Took(run, p.Now)))}
 	for _, pool := range run.Plan.Pools {
 		if to, ok := run.ReplacedPools[pool.Name]; ok {
 			lines = append(lines, fmt.Sprintf("Pool %s is replaced by %s.", code(pool.Name), code(to)))
@@ -344,7 +360,7 @@ func (p Progress) Report() Message {
 	for _, n := range p.next() {
 		lines = append(lines, "Next: "+Escape(cut(n, 600)))
 	}
-	return textMessage(cutLines(strings.Join(lines, "\n"), maxSection))
+	return linesMessage(lines)
 }
 
 // Trouble tells the requester that the run needs a person: a reply that mentions them.
@@ -358,5 +374,5 @@ func (p Progress) Trouble() Message {
 	for _, n := range p.next() {
 		lines = append(lines, "Next: "+Escape(cut(n, 600)))
 	}
-	return textMessage(cutLines(strings.Join(lines, "\n"), maxSection))
+	return linesMessage(lines)
 }

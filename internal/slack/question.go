@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/upshift-k8s/upshift/internal/report"
 	"github.com/upshift-k8s/upshift/internal/upgrade"
@@ -16,8 +17,8 @@ type Question struct {
 	// Quorum is how many approvals it takes, and Approvers who may give them, as IDs of users and user groups.
 	Quorum        int
 	Users, Groups []string
-	// Differences say what has changed since an earlier plan, if this question takes the place of another.
-	Differences []string
+	// Note says what an open question waits for beside votes, as mrkdwn that is escaped already; empty for nothing.
+	Note string
 	// Closed says why it is not open any more, as mrkdwn that is escaped already; empty while it is.
 	Closed string
 }
@@ -28,39 +29,47 @@ const (
 	shownObjects = 8
 )
 
-// footReserve is room for what follows the findings: consents, estimate, votes, digest.
-const footReserve = 3200
+// footReserve is room for what follows the findings (consents, estimate, votes, digest), and poolReserve for the findings besides.
+const (
+	footReserve = 4000
+	poolReserve = footReserve + 2500
+)
 
-// Message is the question, with the findings that it has no room for.
+// Message is the question, with the pools and findings that it has no room for.
 func (q Question) Message() (m Message, more []Message) {
 	var b builder
 	p := q.Plan
 	name := p.Cluster.Name
 	b.header(fmt.Sprintf("Upgrade %s to %s?", name, p.Target.Version))
-	if q.Closed != "" {
-		b.section(q.Closed)
+	for _, first := range []string{q.Closed, q.Note} {
+		if first != "" {
+			b.section(first)
+		}
 	}
-	if len(q.Differences) > 0 {
-		b.lines("*What has changed since the last plan*", escapeAll("• ", q.Differences), footReserve+3000)
+	if len(q.Approvals.Differences) > 0 {
+		b.some("*What has changed since the last plan*", escapeAll("• ", q.Approvals.Differences), len(q.Approvals.Differences), poolReserve+2000)
 	}
 	b.section(describeCluster(p))
-	b.lines("", pools(p), footReserve)
-	left := b.lines(verdict(p), findings(p), footReserve)
+	leftPools := b.lines("", pools(p), poolReserve)
+	if len(leftPools) > 0 {
+		b.section(fmt.Sprintf("… and %s: in the thread.", report.Plural(len(leftPools), "more pool")))
+	}
+	left := b.findings(p)
 	if len(left) > 0 {
-		b.section(fmt.Sprintf("… and %s: in the thread.", report.Plural(len(left), "more line")))
+		b.section(fmt.Sprintf("… and %s: in the thread.", report.Plural(len(left), "more finding")))
 	}
 	if len(p.Consents) > 0 {
-		b.lines("*Approving also consents to*", consents(p), 1600)
+		b.some("*Approving also consents to*", consents(p), len(p.Consents), 1600)
 	}
 	b.section(timing(p))
-	b.lines("", votes(q.Approvals), 1000)
+	b.some("", votes(q.Approvals), len(q.Approvals.Votes), footRoom)
 	b.context(q.foot())
 	if q.Closed == "" {
 		s := Subject{Cluster: name, ID: q.Approvals.ID}
 		b.buttons(approveButton(s), rejectButton(s))
 	}
 	text := fmt.Sprintf("%s asks to upgrade %s to %s: %s", Escape(q.Approvals.Requester), Escape(name), Escape(p.Target.Version), report.Plural(p.Count(upgrade.Warning), "warning"))
-	return b.message(text), overflow("*More findings*", left)
+	return b.message(text), append(overflow("*More pools*", leftPools), overflow("*More findings*", left)...)
 }
 
 // PlanMessage is a plan to look at, with nothing to approve.
@@ -68,12 +77,12 @@ func PlanMessage(p upgrade.Plan) Message {
 	var b builder
 	b.header(fmt.Sprintf("Plan for %s to %s", p.Cluster.Name, p.Target.Version))
 	b.section(describeCluster(p))
-	b.lines("", pools(p), footReserve)
-	if left := b.lines(verdict(p), findings(p), footReserve); len(left) > 0 {
-		b.section(fmt.Sprintf("… and %s: upshift plan, in a terminal or a job, lists all.", report.Plural(len(left), "more line")))
+	b.some("", pools(p), len(p.Pools), poolReserve)
+	if left := b.findings(p); len(left) > 0 {
+		b.section(fmt.Sprintf("… and %s: upshift plan, in a terminal or a job, lists all.", report.Plural(len(left), "more finding")))
 	}
 	if len(p.Consents) > 0 {
-		b.lines("*It needs consent*", consents(p), 1600)
+		b.some("*It needs consent*", consents(p), len(p.Consents), 1600)
 	}
 	if len(p.Steps) > 0 {
 		b.section(timing(p))
@@ -95,7 +104,7 @@ func describeCluster(p upgrade.Plan) string {
 		code(p.Cluster.Project), code(p.Cluster.Location), kind, code(p.Cluster.ControlPlaneVersion), target)
 }
 
-// pools says what happens to each pool, a line each.
+// pools says what happens to each pool.
 func pools(p upgrade.Plan) []string {
 	var lines []string
 	for _, pool := range p.Pools {
@@ -104,27 +113,40 @@ func pools(p upgrade.Plan) []string {
 			continue
 		}
 		lines = append(lines, fmt.Sprintf("• Pool %s: %s from %s to %s, %s, %s to move. The new pool: %s", code(pool.Name), pool.Action, code(pool.From), code(pool.To),
-			report.Plural(len(pool.Nodes), "node"), report.Plural(pool.PodsToMove, "pod"), Escape(report.NewPool(pool))),
-			"      "+list(pool.Nodes, shownNodes))
+			report.Plural(len(pool.Nodes), "node"), report.Plural(pool.PodsToMove, "pod"), Escape(report.NewPool(pool)))+
+			"\n      "+list(pool.Nodes, shownNodes))
 	}
 	return lines
 }
 
 // list names the first few of many as code.
 func list(names []string, most int) string {
-	shown := make([]string, 0, most+1)
+	text := ""
 	for i, n := range names {
-		if i == most {
-			shown = append(shown, fmt.Sprintf("and %d more", len(names)-most))
-			break
+		next := escapedCode(cutMarked(Escape(n), maxName))
+		if i == most || i > 0 && utf8.RuneCountInString(text)+utf8.RuneCountInString(next) > maxList {
+			return text + fmt.Sprintf(", and %d more", len(names)-i)
 		}
-		shown = append(shown, code(n))
+		if i > 0 {
+			text += ", "
+		}
+		text += next
 	}
-	return strings.Join(shown, ", ")
+	return text
 }
 
 func verdict(p upgrade.Plan) string {
 	return fmt.Sprintf("*Findings*: %s, %s, %s", report.Plural(p.Count(upgrade.Blocker), "blocker"), report.Plural(p.Count(upgrade.Warning), "warning"), report.Plural(p.Count(upgrade.Info), "info"))
+}
+
+// findings puts the plan's findings into the message, and returns those that it has no room for.
+func (b *builder) findings(p upgrade.Plan) (left []string) {
+	all := findings(p)
+	left = b.lines(verdict(p), all, footReserve)
+	if len(left) == len(all) {
+		b.section(verdict(p))
+	}
+	return left
 }
 
 var severityIcons = map[upgrade.Severity]string{upgrade.Blocker: ":no_entry:", upgrade.Warning: ":warning:", upgrade.Info: ":information_source:"}
@@ -143,18 +165,9 @@ func findings(p upgrade.Plan) []string {
 		if f.Remedy != "" {
 			line += ". Remedy: " + code(f.Remedy)
 		}
-		lines = append(lines, cutCode(line))
+		lines = append(lines, line)
 	}
 	return lines
-}
-
-// cutCode keeps a line within a section. Where it is cut, an open code span is closed.
-func cutCode(line string) string {
-	const most = 1500
-	if line = cut(line, most); strings.Count(line, "`")%2 == 1 {
-		line += "`"
-	}
-	return line
 }
 
 // consents says what each consent of the plan allows to be lost.
@@ -236,9 +249,18 @@ func (q Question) foot() string {
 			}
 		}
 		text += fmt.Sprintf(". Needs %s by others of %s (:white_check_mark: or :+1: approves, :x: rejects), until %s", report.Plural(max(1, q.Quorum), "approval"),
-			strings.Join(who, ", "), at(q.Approvals.Expires))
+			people(who), at(q.Approvals.Expires))
 	}
 	return text + ".\nDigest " + code(q.Plan.Digest)
+}
+
+// people lists mentions, the first of very many.
+func people(mentions []string) string {
+	const most = 20
+	if n := len(mentions); n > most {
+		return strings.Join(mentions[:most], ", ") + fmt.Sprintf(" and %d more", n-most)
+	}
+	return strings.Join(mentions, ", ")
 }
 
 // overflow puts lines into as many messages as they need.
@@ -246,12 +268,8 @@ func overflow(title string, lines []string) []Message {
 	var messages []Message
 	for len(lines) > 0 {
 		var b builder
-		left := b.lines(title, lines, 0)
-		if len(left) == len(lines) {
-			left = lines[1:] // a line that fits nowhere; lines are cut before they get here
-		}
+		lines = b.lines(title, lines, 0) // fewer each time: lines are cut to what fits
 		messages = append(messages, b.message("More of the plan"))
-		lines = left
 	}
 	return messages
 }

@@ -22,14 +22,18 @@ type Socket struct {
 	log     *slog.Logger
 	// silence is after how long without a ping the connection counts as dead.
 	silence time.Duration
-	// heard is when anything came over the connection last, in nanoseconds since 1970; 0 while there is none.
+	// up tells that there is a connection, and heard when anything came over it last, in nanoseconds since 1970.
+	up    atomic.Bool
 	heard atomic.Int64
 }
+
+// ackTimeout is for handing an acknowledgement to the connection: while there is none, Slack sends the delivery again.
+const ackTimeout = 3 * time.Second
 
 // usualSilence is slack-go's own limit for pings, which Slack sends every few seconds.
 const usualSilence = 30 * time.Second
 
-// reconnect is between two attempts after one that Slack refused for good: tokens can be replaced.
+// reconnect is between two attempts to connect, at most, also after one that Slack refused for good: tokens can be replaced.
 const reconnect = 15 * time.Second
 
 // NewSocket prepares Socket Mode for a client that was made with an app-level token.
@@ -46,11 +50,11 @@ func (s *Socket) Run(ctx context.Context) {
 		go func() { done <- client.RunContext(attempt) }()
 		err := s.receive(attempt, client, done)
 		cancel()
-		s.heard.Store(0)
+		s.up.Store(false)
 		if ctx.Err() != nil {
 			return
 		}
-		s.log.Error("Slack refuses the connection", "error", err, "again", reconnect)
+		s.log.Error("no connection to Slack", "error", err, "again", reconnect)
 		select {
 		case <-time.After(reconnect):
 		case <-ctx.Done():
@@ -63,6 +67,9 @@ func (s *Socket) receive(ctx context.Context, client *socketmode.Client, done <-
 	for {
 		select {
 		case event := <-client.Events:
+			if failed, ok := event.Data.(*slackapi.ConnectionErrorEvent); ok && failed.Backoff > reconnect && !errors.As(failed.ErrorObj, new(*slackapi.RateLimitedError)) {
+				return failed.ErrorObj // the library would wait up to five minutes in the end, also where Slack does not ask for it
+			}
 			s.handle(ctx, client, event)
 		case err := <-done:
 			return err
@@ -73,11 +80,13 @@ func (s *Socket) receive(ctx context.Context, client *socketmode.Client, done <-
 func (s *Socket) handle(ctx context.Context, client *socketmode.Client, event socketmode.Event) {
 	switch event.Type {
 	case socketmode.EventTypeConnected:
+		s.heard.Store(time.Now().UnixNano())
+		s.up.Store(true)
 		s.log.Info("connected to Slack", "transport", "socket")
 		s.handler.Connected()
 		return
 	case socketmode.EventTypeConnecting:
-		s.heard.Store(0)
+		s.up.Store(false)
 		return
 	case socketmode.EventTypeConnectionError:
 		var err error
@@ -95,7 +104,9 @@ func (s *Socket) handle(ctx context.Context, client *socketmode.Client, event so
 	if event.Request == nil || event.Request.EnvelopeID == "" {
 		return
 	}
-	if err := client.AckCtx(ctx, event.Request.EnvelopeID, nil); err != nil && ctx.Err() == nil {
+	acking, cancel := context.WithTimeout(ctx, ackTimeout)
+	defer cancel()
+	if err := client.AckCtx(acking, event.Request.EnvelopeID, nil); err != nil && ctx.Err() == nil {
 		s.log.Warn("cannot acknowledge", "error", err)
 	}
 	switch data := event.Data.(type) {
@@ -117,8 +128,7 @@ var errSilent = errors.New("no connection to Slack, or nothing was heard on it f
 
 // Ready returns nil while the connection is alive: Slack pings it every few seconds.
 func (s *Socket) Ready() error {
-	heard := s.heard.Load()
-	if heard == 0 || time.Since(time.Unix(0, heard)) > s.silence {
+	if !s.up.Load() || time.Since(time.Unix(0, s.heard.Load())) > s.silence {
 		return errSilent
 	}
 	return nil

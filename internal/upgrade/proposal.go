@@ -27,6 +27,8 @@ type Approvals struct {
 	// SlackChannel and SlackTimestamp name the message that asks. Without a timestamp it has not been posted, as far as is known.
 	SlackChannel   string `json:"slackChannel,omitempty"`
 	SlackTimestamp string `json:"slackTimestamp,omitempty"`
+	// Differences say what has changed since the plan whose place this one takes, if it takes one's.
+	Differences []string `json:"differences,omitempty"`
 }
 
 // Approval is a person's decision on one digest.

@@ -1,0 +1,70 @@
+package engine
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/upshift-k8s/upshift/internal/drain"
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+// recordPace is between two writes of the record for no more than pods that moved: a record can take a megabyte.
+const recordPace = 5 * time.Second
+
+// progress puts into the record how a drain goes, where other processes see it.
+type progress struct {
+	e *Engine
+	// before are the moves of earlier drains.
+	before []upgrade.Move
+	// known is how much of the drain's own progress the record has, and saved when it got that.
+	known int
+	saved time.Time
+}
+
+func (e *Engine) newProgress() *progress {
+	return &progress{e: e, before: slices.Clone(e.run.Moves), saved: time.Now()}
+}
+
+// waits takes in what the drain waits for, once that has lasted.
+func (p *progress) waits(ctx context.Context, event upgrade.Event) {
+	if event.Kind == upgrade.DrainWaits && slices.ContainsFunc(event.Waiting, blocks) {
+		p.e.run.Waiting = event.Waiting
+		p.save(ctx)
+	}
+}
+
+// blocks tells a wait that does not end by itself.
+func blocks(w upgrade.Waiting) bool { return !w.Passing }
+
+// made takes in what the drain did so far, and that it waits no more.
+func (p *progress) made(ctx context.Context, result drain.Result, waiting []upgrade.Waiting) {
+	known := len(result.Moves)
+	for _, m := range result.Moves {
+		if m.To != "" {
+			known++
+		}
+	}
+	goesOn := len(p.e.run.Waiting) > 0 && !slices.ContainsFunc(waiting, blocks)
+	if !goesOn && (known == p.known || time.Since(p.saved) < recordPace) {
+		return
+	}
+	if goesOn {
+		p.e.run.Waiting = nil
+	}
+	p.ends(result)
+	p.known = known
+	p.save(ctx)
+}
+
+// ends takes in what the drain did, which is saved with the step's end.
+func (p *progress) ends(result drain.Result) {
+	p.e.run.Moves = append(slices.Clone(p.before), result.Moves...)
+}
+
+func (p *progress) save(ctx context.Context) {
+	p.saved = time.Now()
+	if err := p.e.save(ctx); err != nil && ctx.Err() == nil {
+		p.e.stop(err) // nothing may be evicted without a record
+	}
+}
