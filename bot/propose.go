@@ -77,8 +77,8 @@ func (c *cluster) propose(ctx context.Context, s *session.Session, run *upgrade.
 	return nil
 }
 
-// ask asks about a plan, in place of another one that may be pending, unless that is the same: then its place is told, and the key is
-// empty. The key is that of the message, which is posted by and by.
+// ask asks about a plan, in place of another one that may be pending, unless that is the same. The key is that of the message that asks,
+// which is posted by and by; it is empty where it was there already and told.
 func (c *cluster) ask(ctx context.Context, s *session.Session, p upgrade.Proposal, a answer) (key string, err error) {
 	c.deciding.Lock()
 	defer c.deciding.Unlock()
@@ -86,7 +86,10 @@ func (c *cluster) ask(ctx context.Context, s *session.Session, p upgrade.Proposa
 	if err != nil {
 		return "", fmt.Errorf("what waits for approval cannot be read: %w", err)
 	}
-	if pending != nil && pending.Approvals.Digest == p.Plan.Digest && pending.Approvals.SlackTimestamp != "" && time.Now().Before(pending.Approvals.Expires) {
+	if pending != nil && pending.Approvals.ID != "" && pending.Approvals.Digest == p.Plan.Digest && time.Now().Before(pending.Approvals.Expires) {
+		if pending.Approvals.SlackTimestamp == "" {
+			return questionKey(pending.Approvals.ID), nil // on its way into the channel
+		}
 		a.say(ctx, slack.SayLink(c.link(pending.Approvals), "the plan", "This plan waits for approval already, asked for by %s:", pending.Approvals.Requester))
 		return "", nil
 	}

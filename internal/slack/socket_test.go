@@ -169,7 +169,9 @@ func TestWhatHappensWhileThereIsNoConnectionComesLater(t *testing.T) {
 	ts := p.Post(ctx, testbed.Alice, testbed.Ops, "hello")
 	p.Inject(slackemu.Fault{Method: "apps.connections.open", Status: 500})
 	p.Break()
-	p.await(ctx, t, "an attempt that fails", func() bool { return !p.ready() && p.Calls("apps.connections.open") > 1 && strings.Contains(p.log.String(), "cannot connect") })
+	p.await(ctx, t, "an attempt that fails", func() bool {
+		return !p.ready() && p.Calls("apps.connections.open") > 1 && strings.Contains(p.log.String(), "cannot connect")
+	})
 	if err := p.React(ctx, testbed.Bob, testbed.Ops, ts, "white_check_mark"); err != nil {
 		t.Fatal(err)
 	}
