@@ -549,3 +549,65 @@ func TestARunThatLostItsLeaseChangesAndWritesNothingMore(t *testing.T) {
 		})
 	}
 }
+
+func TestARequestThatIsRefusedLeavesTheRunWithItsHolder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bot := upgrade.Holder{Who: "upshift-bot", Epoch: 1, Resumes: true}
+		person := upgrade.Holder{Who: "alice", Epoch: 2}
+		c := blocked()
+		run := planned(t, c)
+		if err := goOn(t.Context(), c, run, func(e *Engine) { e.Holder = bot }); err == nil {
+			t.Fatal("it was not blocked")
+		}
+		err := goOn(t.Context(), c, run, func(e *Engine) {
+			e.Holder, e.First = person, &upgrade.Request{Verb: upgrade.AskUnblock, Arguments: []string{"skip:nobody"}, Run: "run-1", By: "alice"}
+		})
+		if !errors.As(err, new(*Refused)) || !cmp.Equal([]upgrade.Holder{bot}, run.Holders) {
+			t.Errorf("error %v, holders %v", err, run.Holders)
+		}
+		err = goOn(t.Context(), c, run, func(e *Engine) {
+			e.Holder, e.First = person, &upgrade.Request{Verb: upgrade.AskCancel, Run: "run-1", By: "alice"}
+		})
+		if run.State != upgrade.Cancelled || !cmp.Equal([]upgrade.Holder{bot, person}, run.Holders) {
+			t.Errorf("error %v, run %s, holders %v", err, run.State, run.Holders)
+		}
+	})
+}
+
+// TestTheRecordShowsHowADrainGoes: what left and where its replacement came up, while the node is being drained, and no wait that is over.
+func TestTheRecordShowsHowADrainGoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var during []upgrade.Move
+		waited, waits := false, false
+		c := blocked()
+		run, _ := carryOut(t, t.Context(), c, func(e *Engine) {
+			inner := &record{}
+			e.Record = &record{fails: func(r *upgrade.Run) error {
+				waits = len(r.Waiting) > 0
+				waited = waited || waits
+				for _, s := range r.Steps {
+					if s.Kind == upgrade.DrainNode && s.State == upgrade.StepRunning && len(r.MovesFrom(s.Node)) > 0 {
+						during = r.MovesFrom(s.Node)
+					}
+				}
+				return inner.Save(t.Context(), r)
+			}}
+			time.AfterFunc(10*time.Minute, func() {
+				c.mu.Lock()
+				delete(c.fails, "evict web-1")
+				c.mu.Unlock()
+			})
+		})
+		if run.State != upgrade.Succeeded || !waited || waits {
+			t.Errorf("run %s, waited %v, and at the end %v", run.State, waited, waits)
+		}
+		if len(during) == 0 {
+			t.Error("the record shows no move before its drain has ended")
+		}
+		for _, m := range run.Moves {
+			if m.To == "" {
+				t.Errorf("%s left, and no replacement is recorded", m.Pod)
+			}
+		}
+	})
+}

@@ -94,7 +94,7 @@ func (w *Work) watch(ctx context.Context, poolLabel string) error {
 	// The caches outlive ctx, if it is shorter than the work, but filling them does not.
 	kept, drop := context.WithCancel(w.lock.Context())
 	unless := context.AfterFunc(ctx, drop)
-	cluster, err := kube.Watch(kept, w.session.kube, poolLabel)
+	cluster, err := kube.Watch(kept, w.session.kube, poolLabel) //nolint:contextcheck // the caches last as long as the work
 	if !unless() && err == nil {
 		err = context.Cause(ctx)
 	}

@@ -82,7 +82,7 @@ func PlanMessage(p upgrade.Plan) Message {
 		b.section(fmt.Sprintf("… and %s: upshift plan, in a terminal or a job, lists all.", report.Plural(len(left), "more finding")))
 	}
 	if len(p.Consents) > 0 {
-		b.some("*It needs consent*", consents(p), len(p.Consents), 1600)
+		b.some("*Consents that it asks for*", consents(p), len(p.Consents), 1600)
 	}
 	if len(p.Steps) > 0 {
 		b.section(timing(p))
