@@ -58,7 +58,7 @@ const (
 	retryEvery = 5 * time.Second
 )
 
-func newSteward(b *bot, cfg clusterConfig, api string, runs context.Context) *cluster {
+func newSteward(runs context.Context, b *bot, cfg clusterConfig, api string) *cluster {
 	c := &cluster{
 		bot: b, cfg: cfg, api: api, runs: runs, log: b.log.With("cluster", cfg.name.Cluster), wake: make(chan struct{}, 1),
 		reactedAt: map[string]time.Time{}, told: map[string]bool{},
@@ -131,15 +131,17 @@ func (c *cluster) holder(why string) upgrade.Holder {
 
 // serve looks after the cluster until ctx ends.
 func (c *cluster) serve(ctx context.Context) {
-	if !c.patiently(ctx, "reach the cluster and read what was posted", c.board.Load) {
-		return
-	}
-	s, err := c.connected(ctx)
-	if err != nil {
-		c.log.Error("cannot happen: the connection is gone", "error", err)
-		return
-	}
-	if !c.patiently(ctx, "look for plans that wait no more", c.sweep) {
+	var s *session.Session
+	begun := c.patiently(ctx, "reach the cluster and read what was posted", func(ctx context.Context) (err error) {
+		if s, err = c.connected(ctx); err != nil {
+			return err
+		}
+		if err := c.board.Load(ctx); err != nil {
+			return err
+		}
+		return c.sweep(ctx, s)
+	})
+	if !begun {
 		return
 	}
 	var both sync.WaitGroup
@@ -167,11 +169,7 @@ func (c *cluster) serve(ctx context.Context) {
 }
 
 // sweep ends the questions that an earlier process closed and could not say so in their messages.
-func (c *cluster) sweep(ctx context.Context) error {
-	s, err := c.connected(ctx)
-	if err != nil {
-		return err
-	}
+func (c *cluster) sweep(ctx context.Context, s *session.Session) error {
 	p, err := s.Store().Proposal(ctx)
 	if err != nil {
 		return err

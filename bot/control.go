@@ -133,10 +133,10 @@ func (c *cluster) takeOver(ctx context.Context, s *session.Session, first *upgra
 }
 
 // tellWhen tells the one who asked once it is recorded that the run does what they want, or why it does not.
-func (c *cluster) tellWhen(verb string, first *upgrade.Request, a answer) told {
+func (c *cluster) tellWhen(verb string, first *upgrade.Request, a answer) audience {
 	var once sync.Once
 	say := func(m slack.Message) { once.Do(func() { c.bot.do(func(ctx context.Context) { a.say(ctx, m) }) }) }
-	return told{
+	return audience{
 		saved: func(run *upgrade.Run) {
 			if first != nil && !slices.ContainsFunc(run.Handled, func(h upgrade.Handled) bool { return h.Refused == "" && h.Verb == first.Verb && h.At.Equal(first.At) }) {
 				return

@@ -34,7 +34,7 @@ func (c *cluster) begin(ctx context.Context, s *session.Session, p upgrade.Propo
 	}
 	run, anew, err := c.prepare(ctx, work, s, p)
 	if run != nil {
-		c.carry(work, run, nil, told{})
+		c.carry(work, run, nil, audience{})
 		return nil
 	}
 	c.end(work)
@@ -126,22 +126,22 @@ func (c *cluster) askAnew(ctx context.Context, s *session.Session, p upgrade.Pro
 	return nil
 }
 
-// told is who is told how a run goes that they asked something of. Each may be nil.
-type told struct {
+// audience is who wants to know what comes of a run that they asked something of. Each may be nil.
+type audience struct {
 	// saved is told the run after each write of the record, and over how carrying it out here ended.
 	saved func(*upgrade.Run)
 	over  func(error)
 }
 
 // carry carries out a run of the record on a goroutine of its own. First is what a person asks of it, nil for nothing.
-func (c *cluster) carry(work *session.Work, run *upgrade.Run, first *upgrade.Request, t told) {
+func (c *cluster) carry(work *session.Work, run *upgrade.Run, first *upgrade.Request, a audience) {
 	c.mu.Lock()
 	c.working = true
 	c.mu.Unlock()
 	c.log.Info("a run is carried out", "run", run.ID, "digest", run.Digest, "requester", requesterOf(run))
 	c.running.Go(func() {
 		err := work.CarryOut(work.Context(), run, first, session.Hooks{
-			Notify: c.notice, Saved: t.saved,
+			Notify: c.notice, Saved: a.saved,
 			Unkept: func(err error) { c.log.Warn("the finished run cannot be kept under its own name", "error", err) },
 		})
 		c.log.Info("a run ends here", "run", run.ID, "state", run.State, "error", err)
@@ -152,8 +152,8 @@ func (c *cluster) carry(work *session.Work, run *upgrade.Run, first *upgrade.Req
 		if !errors.As(err, new(*upgrade.Halt)) && !errors.As(err, new(*engine.Refused)) {
 			c.see(run)
 		}
-		if t.over != nil {
-			t.over(err)
+		if a.over != nil {
+			a.over(err)
 		}
 		c.poke()
 	})
@@ -214,7 +214,7 @@ func (c *cluster) goOn(ctx context.Context, id string) error {
 	c.mu.Unlock()
 	if err == nil && left(run) && run.ID == id && !heldOff {
 		if err = work.Prepare(ctx, run); err == nil {
-			c.carry(work, run, nil, told{})
+			c.carry(work, run, nil, audience{})
 			return nil
 		}
 	}
