@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/upshift-k8s/upshift/internal/preflight"
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
 
@@ -278,7 +279,7 @@ func plannedWith(t *testing.T, c *cluster, policy upgrade.DeletePolicy) *upgrade
 	t.Helper()
 	plan, err := upgrade.BuildPlan(upgrade.Snapshot{
 		Cluster: upgrade.Cluster{Name: "c", Project: "p", Location: "l", ControlPlaneVersion: "1.34.2", Pools: c.pools}, State: c.State(),
-	}, upgrade.Options{Target: "control-plane", Delete: policy, Soak: upgrade.Seconds(time.Hour)})
+	}, upgrade.Options{Target: "control-plane", Delete: policy, Soak: upgrade.Seconds(time.Hour)}, preflight.Inspect)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/upshift-k8s/upshift/internal/gke"
 	"github.com/upshift-k8s/upshift/internal/kube"
+	"github.com/upshift-k8s/upshift/internal/preflight"
 	"github.com/upshift-k8s/upshift/internal/runstore"
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
@@ -124,7 +125,7 @@ func (s *Session) Plan(ctx context.Context, o upgrade.Options) (upgrade.Plan, er
 
 // build makes a plan of what was just read.
 func build(cluster upgrade.Cluster, state upgrade.State, o upgrade.Options) (upgrade.Plan, error) {
-	plan, err := upgrade.BuildPlan(upgrade.Snapshot{TakenAt: time.Now().UTC().Truncate(time.Second), Cluster: cluster, State: state}, o)
+	plan, err := upgrade.BuildPlan(upgrade.Snapshot{TakenAt: time.Now().UTC().Truncate(time.Second), Cluster: cluster, State: state}, o, preflight.Inspect)
 	if err != nil {
 		return upgrade.Plan{}, &BadRequest{err}
 	}

@@ -1,4 +1,4 @@
-package upgrade
+package upgrade_test
 
 import (
 	"encoding/json"
@@ -6,54 +6,60 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
 
 // TestWhateverChangesTheDigestHasASentence: an approval that is void is explained, and one that stands is not.
 func TestWhateverChangesTheDigestHasASentence(t *testing.T) {
 	for name, test := range map[string]struct {
-		change  func(s *Snapshot)
-		options func(o *Options)
+		change  func(s *upgrade.Snapshot)
+		options func(o *upgrade.Options)
 		want    []string
 	}{
 		"nothing":          {},
-		"a preempted node": {change: func(s *Snapshot) { s.State.Nodes[0].Name, s.State.Pods[0].Node = "n9", "n9" }},
-		"a new replica": {change: func(s *Snapshot) {
+		"a preempted node": {change: func(s *upgrade.Snapshot) { s.State.Nodes[0].Name, s.State.Pods[0].Node = "n9", "n9" }},
+		"a new replica": {change: func(s *upgrade.Snapshot) {
 			p := s.State.Pods[0]
 			p.Name, p.UID = "web-3", "uid-web-3"
 			s.State.Pods = append(s.State.Pods, p)
 		}},
-		"a PDB's last disruption": {change: func(s *Snapshot) {
+		"a PDB's last disruption": {change: func(s *upgrade.Snapshot) {
 			b := s.State.Budgets["default/web"]
 			b.Allowed = 0
-			s.State.Budgets = map[string]Budget{"default/web": b}
+			s.State.Budgets = map[string]upgrade.Budget{"default/web": b}
 		}},
-		"a new PDB": {change: func(s *Snapshot) {
+		"a new PDB": {change: func(s *upgrade.Snapshot) {
 			s.State.Pods[2].Budgets = []string{"default/one"}
-			s.State.Budgets = map[string]Budget{"default/web": s.State.Budgets["default/web"], "default/one": {Namespace: "default", Name: "one", Allowed: 1, Spec: json.RawMessage(`{}`)}}
+			s.State.Budgets = map[string]upgrade.Budget{"default/web": s.State.Budgets["default/web"], "default/one": {Namespace: "default", Name: "one", Allowed: 1, Spec: json.RawMessage(`{}`)}}
 		}, want: []string{"PodDisruptionBudget default/one is new among those that count"}},
-		"a PDB that is gone": {change: func(s *Snapshot) { s.State.Pods[0].Budgets, s.State.Pods[1].Budgets = nil, nil },
+		"a PDB that is gone": {change: func(s *upgrade.Snapshot) { s.State.Pods[0].Budgets, s.State.Pods[1].Budgets = nil, nil },
 			want: []string{"PodDisruptionBudget default/web does not count any more"}},
-		"another rule": {change: func(s *Snapshot) {
+		"another rule": {change: func(s *upgrade.Snapshot) {
 			b := s.State.Budgets["default/web"]
 			b.Spec = json.RawMessage(`{"minAvailable":2}`)
-			s.State.Budgets = map[string]Budget{"default/web": b}
+			s.State.Budgets = map[string]upgrade.Budget{"default/web": b}
 		}, want: []string{"PodDisruptionBudget default/web has changed"}},
-		"a bare pod": {change: func(s *Snapshot) {
-			s.State.Pods = append(s.State.Pods, Pod{Namespace: "default", Name: "bare", UID: "b", Node: "n1"})
+		"a bare pod": {change: func(s *upgrade.Snapshot) {
+			s.State.Pods = append(s.State.Pods, upgrade.Pod{Namespace: "default", Name: "bare", UID: "b", Node: "n1"})
 		}, want: []string{"it asks for the consent allow-bare-pods", "new warning bare-pods: Pod default/bare"}},
-		"a consent less": {change: func(s *Snapshot) { s.State.Pods[1].EmptyDirs = nil },
+		"a consent less": {change: func(s *upgrade.Snapshot) { s.State.Pods[1].EmptyDirs = nil },
 			want: []string{"it needs no consent allow-emptydir-loss any more", "gone: warning emptydir: Deployment default/web"}},
-		"the pool's configuration": {change: func(s *Snapshot) { s.Cluster.Pools[0].Config = json.RawMessage(`{"config":{"machineType":"n2"}}`) },
+		"the pool's configuration": {change: func(s *upgrade.Snapshot) {
+			s.Cluster.Pools[0].Config = json.RawMessage(`{"config":{"machineType":"n2"}}`)
+		},
 			want: []string{"the configuration of pool default-pool has changed"}},
-		"the pool's version": {change: func(s *Snapshot) { s.Cluster.Pools[0].Version = "1.33.4-gke.1" },
+		"the pool's version": {change: func(s *upgrade.Snapshot) { s.Cluster.Pools[0].Version = "1.33.4-gke.1" },
 			want: []string{"pool default-pool runs 1.33.4-gke.1 instead of 1.33.5-gke.900"}},
-		"a pool that is done": {change: func(s *Snapshot) { s.Cluster.Pools[0].Version = "1.34.2-gke.100" }, want: []string{
+		"a pool that is done": {change: func(s *upgrade.Snapshot) { s.Cluster.Pools[0].Version = "1.34.2-gke.100" }, want: []string{
 			"pool default-pool: nothing-to-do instead of migrate", "it needs no consent allow-emptydir-loss any more",
 			"PodDisruptionBudget default/web does not count any more", "gone: warning emptydir: Deployment default/web",
 		}},
-		"autoscaling": {change: func(s *Snapshot) { s.Cluster.Pools[0].Autoscaling = Autoscaling{Enabled: true, Summary: "1 to 5"} },
+		"autoscaling": {change: func(s *upgrade.Snapshot) {
+			s.Cluster.Pools[0].Autoscaling = upgrade.Autoscaling{Enabled: true, Summary: "1 to 5"}
+		},
 			want: []string{"the autoscaling of pool default-pool has changed"}},
-		"an option": {options: func(o *Options) { o.Soak = 0 }, want: []string{"its options or the way in which it was made have changed"}},
+		"an option": {options: func(o *upgrade.Options) { o.Soak = 0 }, want: []string{"its options or the way in which it was made have changed"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, o := sample(), options()
@@ -73,7 +79,7 @@ func TestWhateverChangesTheDigestHasASentence(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			var recorded Plan
+			var recorded upgrade.Plan
 			if err := json.Unmarshal(data, &recorded); err != nil {
 				t.Fatal(err)
 			}
@@ -81,7 +87,7 @@ func TestWhateverChangesTheDigestHasASentence(t *testing.T) {
 			if test.want != nil {
 				want = test.want
 			}
-			got := Differences(recorded, now)
+			got := upgrade.Differences(recorded, now)
 			if before.Digest == now.Digest {
 				return // what may differ then is of no interest
 			}
@@ -99,21 +105,21 @@ func TestEstimates(t *testing.T) {
 		t.Errorf("the plan takes %s, want %s", p.Estimate(), want)
 	}
 	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	r := NewRun("1", p, start)
+	r := upgrade.NewRun("1", p, start)
 	if got := r.Remaining(start); got != p.Estimate() {
 		t.Errorf("before it begins %s are left, want %s", got, p.Estimate())
 	}
 	for i, s := range r.Steps {
-		if s.Kind == DrainNode || s.Kind == Soak || s.Kind == DeletePool {
+		if s.Kind == upgrade.DrainNode || s.Kind == upgrade.Soak || s.Kind == upgrade.DeletePool {
 			continue
 		}
-		r.Steps[i].State = StepDone
+		r.Steps[i].State = upgrade.StepDone
 	}
 	first := r.Step("drain-node/default-pool/n1")
 	end := start.Add(10 * time.Second)
-	first.State, first.StartedAt, first.FinishedAt = StepDone, &start, &end
+	first.State, first.StartedAt, first.FinishedAt = upgrade.StepDone, &start, &end
 	second := r.Step("drain-node/default-pool/n2")
-	second.State, second.StartedAt = StepRunning, &end
+	second.State, second.StartedAt = upgrade.StepRunning, &end
 	// What a drain took is what the next ones take.
 	if want := 6*time.Second + 10*time.Second + time.Hour + 4*time.Minute; r.Remaining(end.Add(4*time.Second)) != want {
 		t.Errorf("in the second drain %s are left, want %s", r.Remaining(end.Add(4*time.Second)), want)

@@ -134,9 +134,12 @@ func (p Plan) MissingConsents(granted []Consent) []Consent {
 	return missing
 }
 
-// BuildPlan says what upgrading the cluster of s would do. Its errors are about what was asked for: a version that is not
-// offered, a pool that is not there.
-func BuildPlan(s Snapshot, o Options) (Plan, error) {
+// Inspector looks for what could go wrong with a plan that has no findings and steps yet.
+type Inspector func(Snapshot, Plan) []Finding
+
+// BuildPlan says what upgrading the cluster of s would do, and what inspect finds about that. Its errors are about what was asked for: a
+// version that is not offered, a pool that is not there.
+func BuildPlan(s Snapshot, o Options, inspect Inspector) (Plan, error) {
 	version, versionErr := ResolveTarget(o.Target, s.Cluster)
 	pools, poolsErr := choosePools(s.Cluster.Pools, o.Pools)
 	if err := errors.Join(versionErr, poolsErr); err != nil {
@@ -156,10 +159,8 @@ func BuildPlan(s Snapshot, o Options) (Plan, error) {
 		}
 		plan.Pools = append(plan.Pools, p)
 	}
-	plan.Findings = inspect(s, version, plan.Pools)
-	if plan.Findings == nil {
-		plan.Findings = []Finding{}
-	}
+	plan.Findings = append([]Finding{}, inspect(s, plan)...)
+	slices.SortStableFunc(plan.Findings, func(a, b Finding) int { return severityRank(a.Severity) - severityRank(b.Severity) })
 	plan.Verdict = verdict(plan.Findings)
 	for _, f := range plan.Findings {
 		if f.Consent != "" && !slices.Contains(plan.Consents, f.Consent) {
@@ -170,7 +171,7 @@ func BuildPlan(s Snapshot, o Options) (Plan, error) {
 	plan.Steps = append(plan.Steps, steps(plan)...)
 	estimate(&plan, s.State)
 	plan.Budgets = map[string]json.RawMessage{}
-	for _, pod := range podsOn(s.State, plan.Pools) {
+	for _, pod := range PodsOn(s.State, plan.Pools) {
 		for _, key := range pod.Budgets {
 			plan.Budgets[key] = s.State.Budgets[key].Spec
 		}
@@ -237,7 +238,7 @@ func planPool(s Snapshot, o Options, pool Pool, version string) PoolPlan {
 	slices.Sort(p.Nodes)
 	p.NodesPerZone = s.State.NodesPerZone(pool.Name)
 	grace := time.Duration(0)
-	for _, pod := range podsOn(s.State, []PoolPlan{p}) {
+	for _, pod := range PodsOn(s.State, []PoolPlan{p}) {
 		if pod.Disposition() == Moves {
 			p.PodsToMove++
 		}

@@ -1,4 +1,4 @@
-package upgrade
+package upgrade_test
 
 import (
 	"encoding/json"
@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
 
 // recordLimit is what a ConfigMap can hold, with some room for its metadata.
@@ -17,38 +19,38 @@ const recordLimit = 1<<20 - 32<<10
 var recordTime = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 // fullRun has something in every field.
-func fullRun(t *testing.T) *Run {
+func fullRun(t *testing.T) *upgrade.Run {
 	t.Helper()
 	s := sample()
-	s.Cluster.Pools[0].Autoscaling = Autoscaling{Enabled: true, Summary: "1 to 5", Command: "gcloud", Settings: json.RawMessage(`{"enabled":true}`)}
+	s.Cluster.Pools[0].Autoscaling = upgrade.Autoscaling{Enabled: true, Summary: "1 to 5", Command: "gcloud", Settings: json.RawMessage(`{"enabled":true}`)}
 	p := build(t, s, options())
 	later := recordTime.Add(time.Hour)
-	alice := Holder{Who: "alice", Where: "o/r run 1", Link: "https://example.com", Epoch: 3, Since: recordTime}
-	web := Ref{Kind: "Deployment", Namespace: "default", Name: "web", UID: "w1"}
-	pod := Ref{Kind: "Pod", Namespace: "default", Name: "web-1", UID: "p1"}
-	r := NewRun("20260102-030405-abcdef", p, recordTime)
-	r.State, r.Ending, r.FinishedAt, r.Problem = Paused, RolledBack, &later, "a problem"
-	r.Waiting = []Waiting{{Object: pod, Node: "n1", Reason: "a reason", Budget: "default/web", Passing: true}}
+	alice := upgrade.Holder{Who: "alice", Where: "o/r run 1", Link: "https://example.com", Epoch: 3, Since: recordTime}
+	web := upgrade.Ref{Kind: "Deployment", Namespace: "default", Name: "web", UID: "w1"}
+	pod := upgrade.Ref{Kind: "Pod", Namespace: "default", Name: "web-1", UID: "p1"}
+	r := upgrade.NewRun("20260102-030405-abcdef", p, recordTime)
+	r.State, r.Ending, r.FinishedAt, r.Problem = upgrade.Paused, upgrade.RolledBack, &later, "a problem"
+	r.Waiting = []upgrade.Waiting{{Object: pod, Node: "n1", Reason: "a reason", Budget: "default/web", Passing: true}}
 	r.Next = []string{"look"}
 	r.ReplacedPools["default-pool"] = "default-pool-1-34-2-gke-100"
 	r.Frozen["default-pool"] = s.Cluster.Pools[0].Autoscaling
 	r.TakenBy(alice)
-	r.Steps[0].State, r.Steps[0].StartedAt, r.Steps[0].FinishedAt, r.Steps[0].Operation = StepDone, &recordTime, &later, "operation-1"
-	r.Step("drain-node/default-pool/n1").Baseline = &Baseline{
-		Pods: []Resident{{Pod: pod, Workload: web}}, Ready: map[string]int{"w1": 2}, Homeless: []string{"p9"}, Unserved: []string{"w1/default/web"}, Foreign: []string{"w7"},
+	r.Steps[0].State, r.Steps[0].StartedAt, r.Steps[0].FinishedAt, r.Steps[0].Operation = upgrade.StepDone, &recordTime, &later, "operation-1"
+	r.Step("drain-node/default-pool/n1").Baseline = &upgrade.Baseline{
+		Pods: []upgrade.Resident{{Pod: pod, Workload: web}}, Ready: map[string]int{"w1": 2}, Homeless: []string{"p9"}, Unserved: []string{"w1/default/web"}, Foreign: []string{"w7"},
 	}
-	r.Moves = []Move{{Pod: pod, Workload: web, Node: "n1", At: recordTime}, {Pod: Ref{Kind: "Pod", Namespace: "default", Name: "bare", UID: "p2"}, Node: "n1", At: later}}
+	r.Moves = []upgrade.Move{{Pod: pod, Workload: web, Node: "n1", At: recordTime}, {Pod: upgrade.Ref{Kind: "Pod", Namespace: "default", Name: "bare", UID: "p2"}, Node: "n1", At: later}}
 	r.Unlisted = 5
 	r.CountDrained()
-	r.Acknowledge(Request{Verb: AskUnblock, Arguments: []string{"skip:n1"}, Run: r.ID, By: "bob", At: later, Sequence: 4}, "too late")
-	r.Forced = []Forced{{Pod: pod, By: "bob", At: later}}
-	r.Granted = []Consent{AllowBarePods}
-	r.Requester, r.Slack = &Person{Name: "bob", ID: "U2"}, &Thread{Channel: "C1", Timestamp: "1.2"}
-	r.Approvals = []Approval{{By: "carol", Approved: true, At: recordTime, Where: "Slack"}}
+	r.Acknowledge(upgrade.Request{Verb: upgrade.AskUnblock, Arguments: []string{"skip:n1"}, Run: r.ID, By: "bob", At: later, Sequence: 4}, "too late")
+	r.Forced = []upgrade.Forced{{Pod: pod, By: "bob", At: later}}
+	r.Granted = []upgrade.Consent{upgrade.AllowBarePods}
+	r.Requester, r.Slack = &upgrade.Person{Name: "bob", ID: "U2"}, &upgrade.Thread{Channel: "C1", Timestamp: "1.2"}
+	r.Approvals = []upgrade.Approval{{By: "carol", Approved: true, At: recordTime, Where: "Slack"}}
 	return r
 }
 
-func encode(t *testing.T, r *Run, limit int) []byte {
+func encode(t *testing.T, r *upgrade.Run, limit int) []byte {
 	t.Helper()
 	data, err := r.Encode(limit)
 	if err != nil {
@@ -60,9 +62,9 @@ func encode(t *testing.T, r *Run, limit int) []byte {
 	return data
 }
 
-func decode(t *testing.T, data []byte) *Run {
+func decode(t *testing.T, data []byte) *upgrade.Run {
 	t.Helper()
-	r, err := DecodeRun(data)
+	r, err := upgrade.DecodeRun(data)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,16 +80,16 @@ func TestARunIsReadAsItWasWritten(t *testing.T) {
 	}
 	got := decode(t, encode(t, want, recordLimit))
 	// What the plan does not write is not there.
-	want.Plan.Cluster.Pools, want.Plan.Cluster.Versions = nil, Versions{}
+	want.Plan.Cluster.Pools, want.Plan.Cluster.Versions = nil, upgrade.Versions{}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
 }
 
 func TestANewRunIsReadWithMapsThatCanBeWritten(t *testing.T) {
-	r := decode(t, encode(t, NewRun("1", Plan{}, recordTime), recordLimit))
+	r := decode(t, encode(t, upgrade.NewRun("1", upgrade.Plan{}, recordTime), recordLimit))
 	r.ReplacedPools["a"] = "b"
-	r.Frozen["a"] = Autoscaling{}
+	r.Frozen["a"] = upgrade.Autoscaling{}
 }
 
 func TestARecordOfAnotherVersionIsRefused(t *testing.T) {
@@ -98,42 +100,42 @@ func TestARecordOfAnotherVersionIsRefused(t *testing.T) {
 		"nothing": {`{}`, "reads a Run"},
 		"no JSON": {data[:len(data)/2], "read the record of a run"},
 	} {
-		if r, err := DecodeRun([]byte(c.data)); err == nil || r != nil || !strings.Contains(err.Error(), c.want) {
+		if r, err := upgrade.DecodeRun([]byte(c.data)); err == nil || r != nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, %v, want %q", name, r, err, c.want)
 		}
 	}
 }
 
 // bigRun has moved 30 pods from each of so many nodes; one pod of each hundred nodes was bare.
-func bigRun(nodes int) *Run {
+func bigRun(nodes int) *upgrade.Run {
 	uid := func(kind, i int) string { return fmt.Sprintf("%08x-6b1f-4c02-9d3e-%012x", kind, i) }
-	p := Plan{APIVersion: APIVersion, Kind: "Plan", Digest: "sha256:" + strings.Repeat("0", 64), Cluster: Cluster{Name: "cluster-1"}, Findings: []Finding{}, Consents: []Consent{}}
-	pool := PoolPlan{Name: "default-pool", Action: Migrate, Nodes: []string{}, PodsToMove: nodes * 30}
-	p.Steps = append(p.Steps, NewStep(CreatePool, pool.Name, ""), NewStep(WaitNodes, pool.Name, ""), NewStep(CordonPool, pool.Name, ""))
+	p := upgrade.Plan{APIVersion: upgrade.APIVersion, Kind: "Plan", Digest: "sha256:" + strings.Repeat("0", 64), Cluster: upgrade.Cluster{Name: "cluster-1"}, Findings: []upgrade.Finding{}, Consents: []upgrade.Consent{}}
+	pool := upgrade.PoolPlan{Name: "default-pool", Action: upgrade.Migrate, Nodes: []string{}, PodsToMove: nodes * 30}
+	p.Steps = append(p.Steps, upgrade.NewStep(upgrade.CreatePool, pool.Name, ""), upgrade.NewStep(upgrade.WaitNodes, pool.Name, ""), upgrade.NewStep(upgrade.CordonPool, pool.Name, ""))
 	for i := range nodes {
 		name := fmt.Sprintf("gke-production-europe-default-pool-%08x-%04x", i*7919, i)
 		pool.Nodes = append(pool.Nodes, name)
-		p.Steps = append(p.Steps, NewStep(DrainNode, pool.Name, name))
+		p.Steps = append(p.Steps, upgrade.NewStep(upgrade.DrainNode, pool.Name, name))
 	}
-	p.Pools = []PoolPlan{pool}
-	p.Findings = append(p.Findings, Finding{Check: "emptydir", Severity: Warning, Problem: "loses what its pods keep", Evidence: pool.Nodes})
-	r := NewRun("20260102-030405-abcdef", p, recordTime)
+	p.Pools = []upgrade.PoolPlan{pool}
+	p.Findings = append(p.Findings, upgrade.Finding{Check: "emptydir", Severity: upgrade.Warning, Problem: "loses what its pods keep", Evidence: pool.Nodes})
+	r := upgrade.NewRun("20260102-030405-abcdef", p, recordTime)
 	for i := range r.Steps {
 		s := &r.Steps[i]
 		at := recordTime.Add(time.Duration(i) * 1234567891)
-		s.State, s.StartedAt, s.FinishedAt = StepDone, &at, &at
-		if s.Kind != DrainNode {
+		s.State, s.StartedAt, s.FinishedAt = upgrade.StepDone, &at, &at
+		if s.Kind != upgrade.DrainNode {
 			continue
 		}
 		for j := range 30 {
 			n := i*30 + j
-			m := Move{
-				Pod:      Ref{Kind: "Pod", Namespace: "team-checkout", Name: fmt.Sprintf("recommendation-frontend-service-%010x-%05x", n*31, n), UID: uid(1, n)},
-				Workload: Ref{Kind: "Deployment", Namespace: "team-checkout", Name: fmt.Sprintf("recommendation-frontend-service-of-team-%d", j), UID: uid(2, j)},
+			m := upgrade.Move{
+				Pod:      upgrade.Ref{Kind: "Pod", Namespace: "team-checkout", Name: fmt.Sprintf("recommendation-frontend-service-%010x-%05x", n*31, n), UID: uid(1, n)},
+				Workload: upgrade.Ref{Kind: "Deployment", Namespace: "team-checkout", Name: fmt.Sprintf("recommendation-frontend-service-of-team-%d", j), UID: uid(2, j)},
 				Node:     s.Node, At: at,
 			}
 			if j == 0 && i%100 == 3 {
-				m.Workload = Ref{}
+				m.Workload = upgrade.Ref{}
 			}
 			r.Moves = append(r.Moves, m)
 		}

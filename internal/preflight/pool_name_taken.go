@@ -1,0 +1,28 @@
+package preflight
+
+import (
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+// poolNameTaken: the name that the new pool gets is not free.
+func poolNameTaken() Check {
+	return Check{
+		Name: "pool-name-taken", Severities: []upgrade.Severity{upgrade.Blocker},
+		Title: "The new pool's name is taken",
+		Why:   "A pool of that name that no run made, or that has another version, is somebody else's: it is neither used nor deleted.",
+		find:  findTakenNames,
+	}
+}
+
+func findTakenNames(in Input) []upgrade.Finding {
+	var found []upgrade.Finding
+	for _, p := range in.Pools {
+		if p.Action == upgrade.Migrate && p.Conflict != "" { // a name that somebody else has, or two pools of this plan
+			found = append(found, upgrade.Finding{
+				Severity: upgrade.Blocker, Object: upgrade.Ref{Kind: "NodePool", Name: p.NewName}, Problem: p.Conflict,
+				Remedy: "delete or rename the pool " + p.NewName,
+			})
+		}
+	}
+	return found
+}

@@ -1,0 +1,107 @@
+// Package preflight is what is known beforehand to go wrong with an upgrade: one check to a file, each a pure function of what was read
+// of the cluster and of what the plan does. docs/preflight.md is made from it.
+package preflight
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+// Input is what the checks look at.
+type Input struct {
+	upgrade.Snapshot
+	// Target is the version that the plan goes to, and Pools what it does with each pool.
+	Target string
+	Pools  []upgrade.PoolPlan
+	// Moving are the pods on the nodes that are to be drained, but for those that simply leave with their node.
+	Moving []upgrade.Pod
+}
+
+// Check is one thing that is looked for.
+type Check struct {
+	// Name is what findings and waivers call it.
+	Name string
+	// Title says in half a sentence when it finds something, and Why what would go wrong then.
+	Title, Why string
+	// Severities are those that its findings can have.
+	Severities []upgrade.Severity
+	// Consent is the input by which a person may allow what it finds, empty where there is none.
+	Consent upgrade.Consent
+	// find returns findings without their Check, which is Name.
+	find func(Input) []upgrade.Finding
+}
+
+// Checks are all checks, in the order in which their findings are told.
+func Checks() []Check {
+	return []Check{
+		controlPlaneBehind(), newerPool(), goesOn(), poolNameTaken(), otherCluster(), unreadyNodes(), foreignCordons(),
+		barePods(), emptyDirs(), longGrace(), runningJobs(), overlappingPDBs(), pdbBlocks(), singleReplica(), noPDB(), oneNode(),
+	}
+}
+
+// Inspect runs all checks. It is an upgrade.Inspector.
+func Inspect(s upgrade.Snapshot, p upgrade.Plan) []upgrade.Finding {
+	in := Input{Snapshot: s, Target: p.Target.Version, Pools: p.Pools, Moving: upgrade.PodsOn(s.State, p.Pools)}
+	var found []upgrade.Finding
+	for _, c := range Checks() {
+		for _, f := range c.find(in) {
+			f.Check = c.Name
+			found = append(found, f)
+		}
+	}
+	return found
+}
+
+// Document describes all checks in Markdown.
+func Document() string {
+	var b strings.Builder
+	b.WriteString("# Preflight checks\n\nWhat `plan` looks for before anything is touched. A **blocker** stops `upgrade` from starting, a **warning** should be known to\n" +
+		"who starts it, an **info** is worth a line. Where a consent is named, `upgrade` starts only with it.\n\n" +
+		"This page is made from the code: `go test ./internal/preflight -update`.\n\n| check | severity | finds | why | consent |\n| --- | --- | --- | --- | --- |\n")
+	for _, c := range Checks() {
+		severities := make([]string, len(c.Severities))
+		for i, s := range c.Severities {
+			severities[i] = string(s)
+		}
+		consent := ""
+		if c.Consent != "" {
+			consent = "`" + string(c.Consent) + "`"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", c.Name, strings.Join(severities, ", "), c.Title, c.Why, consent)
+	}
+	return b.String()
+}
+
+// byWorkload makes one finding for each workload (or bare pod) that has pods that match, in the order of the pods.
+func byWorkload(pods []upgrade.Pod, match func(upgrade.Pod) bool, finding func(upgrade.Ref, []upgrade.Pod) upgrade.Finding) []upgrade.Finding {
+	var order []upgrade.Ref
+	of := map[upgrade.Ref][]upgrade.Pod{}
+	for _, p := range pods {
+		if !match(p) {
+			continue
+		}
+		owner := p.Workload
+		if owner.IsZero() {
+			owner = p.Ref()
+		}
+		if of[owner] == nil {
+			order = append(order, owner)
+		}
+		of[owner] = append(of[owner], p)
+	}
+	var found []upgrade.Finding
+	for _, owner := range order {
+		found = append(found, finding(owner, of[owner]))
+	}
+	return found
+}
+
+func keys(pods []upgrade.Pod) []string {
+	var names []string
+	for _, p := range pods {
+		names = append(names, p.Key())
+	}
+	return names
+}

@@ -1,0 +1,133 @@
+package preflight_test
+
+import (
+	"flag"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/upshift-k8s/upshift/internal/preflight"
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+var update = flag.Bool("update", false, "write docs/preflight.md anew")
+
+// document is where the checks are described for people.
+const document = "../../docs/preflight.md"
+
+func TestThePageSaysWhatTheCodeDoes(t *testing.T) {
+	if *update {
+		if err := os.WriteFile(document, []byte(preflight.Document()), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	page, err := os.ReadFile(document)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(page), preflight.Document()); diff != "" {
+		t.Errorf("%s is out of date: go test ./internal/preflight -update\n%s", document, diff)
+	}
+}
+
+func TestEveryCheckIsDescribed(t *testing.T) {
+	var names []string
+	for _, c := range preflight.Checks() {
+		if c.Name == "" || c.Title == "" || !strings.HasSuffix(c.Why, ".") || len(c.Severities) == 0 || slices.Contains(names, c.Name) {
+			t.Errorf("%+v", c)
+		}
+		names = append(names, c.Name)
+	}
+}
+
+// healthy is a cluster in which there is nothing to say: three nodes, a Deployment spread over them with a PDB, and a DaemonSet.
+func healthy() upgrade.Snapshot {
+	web := upgrade.Ref{Kind: "Deployment", Namespace: "shop", Name: "web", UID: "w1"}
+	agent := upgrade.Ref{Kind: "DaemonSet", Namespace: "kube-system", Name: "agent", UID: "w2"}
+	s := upgrade.Snapshot{
+		Cluster: upgrade.Cluster{
+			Provider: "gke", Name: "cluster-1", ControlPlaneVersion: "1.34.2-gke.100",
+			Versions: upgrade.Versions{Default: "1.34.2-gke.100", Valid: []string{"1.34.2-gke.100"}},
+			Pools:    []upgrade.Pool{{Name: "pool", Version: "1.33.5-gke.1", Zones: []string{"a"}}},
+		},
+		State: upgrade.State{
+			Workloads: map[string]upgrade.Workload{"w1": {Ref: web, Wanted: 3}, "w2": {Ref: agent, Wanted: 3}},
+			Budgets:   map[string]upgrade.Budget{"shop/web": {Namespace: "shop", Name: "web", Allowed: 1, Healthy: 3, Needed: 2, Expected: 3, Current: true, Rule: "maxUnavailable 1"}},
+		},
+	}
+	for _, n := range []string{"1", "2", "3"} {
+		s.State.Nodes = append(s.State.Nodes, upgrade.Node{Name: "n" + n, Pool: "pool", Zone: "a", Ready: true})
+		s.State.Pods = append(s.State.Pods,
+			upgrade.Pod{Namespace: "shop", Name: "web-" + n, UID: "web-" + n, Node: "n" + n, Workload: web, Ready: true, Grace: 30 * time.Second, Budgets: []string{"shop/web"}},
+			upgrade.Pod{Namespace: "kube-system", Name: "agent-" + n, UID: "agent-" + n, Node: "n" + n, Workload: agent, Ready: true})
+	}
+	return s
+}
+
+// TestWhatIsFound: each case changes one thing in a healthy cluster, and names what is found with its object, and that each finding is
+// of a severity that the check says it can have, with a remedy or a consent where a person has to do something.
+func TestWhatIsFound(t *testing.T) {
+	pod := func(s *upgrade.Snapshot, name string) *upgrade.Pod {
+		return &s.State.Pods[slices.IndexFunc(s.State.Pods, func(p upgrade.Pod) bool { return p.Name == name })]
+	}
+	for name, test := range map[string]struct {
+		change func(*upgrade.Snapshot)
+		want   []string
+	}{
+		"a healthy cluster":                     {func(*upgrade.Snapshot) {}, nil},
+		"a node that is not Ready":              {func(s *upgrade.Snapshot) { s.State.Nodes[1].Ready = false }, []string{"warning unready-nodes Node n2"}},
+		"a node that somebody cordoned":         {func(s *upgrade.Snapshot) { s.State.Nodes[1].Unschedulable = true }, []string{"info foreign-cordons Node n2"}},
+		"a node that an earlier run cordoned":   {func(s *upgrade.Snapshot) { s.State.Nodes[1].Unschedulable, s.State.Nodes[1].CordonedBy = true, "run-1" }, nil},
+		"a pod that takes an hour to stop":      {func(s *upgrade.Snapshot) { pod(s, "web-1").Grace = time.Hour }, []string{"warning long-grace Deployment shop/web"}},
+		"a grace period of exactly ten minutes": {func(s *upgrade.Snapshot) { pod(s, "web-1").Grace = 10 * time.Minute }, nil},
+		"a DaemonSet's pod that takes an hour":  {func(s *upgrade.Snapshot) { pod(s, "agent-1").Grace = time.Hour }, nil},
+		"replicas without a PDB": {func(s *upgrade.Snapshot) {
+			for _, n := range []string{"1", "2", "3"} {
+				pod(s, "web-"+n).Budgets = nil
+			}
+		}, []string{"info no-pdb Deployment shop/web"}},
+		"all replicas on one node": {func(s *upgrade.Snapshot) { pod(s, "web-2").Node, pod(s, "web-3").Node = "n1", "n1" }, []string{"info one-node Deployment shop/web"}},
+		"two of three on one node": {func(s *upgrade.Snapshot) { pod(s, "web-2").Node = "n1" }, nil},
+		"one replica": {func(s *upgrade.Snapshot) {
+			s.State.Workloads["w1"] = upgrade.Workload{Ref: s.State.Workloads["w1"].Ref, Wanted: 1}
+		}, []string{"warning single-replica Deployment shop/web"}},
+		"a bare pod": {func(s *upgrade.Snapshot) { pod(s, "web-1").Workload, pod(s, "web-1").Budgets = upgrade.Ref{}, nil }, []string{"warning bare-pods Pod shop/web-1"}},
+		"a PDB that can never allow anything": {func(s *upgrade.Snapshot) {
+			b := s.State.Budgets["shop/web"]
+			b.Allowed, b.Needed = 0, 3
+			s.State.Budgets["shop/web"] = b
+		}, []string{"warning pdb-blocks PodDisruptionBudget shop/web"}},
+		"two PDBs over one pod": {func(s *upgrade.Snapshot) {
+			pod(s, "web-1").Budgets = []string{"shop/web", "shop/all"}
+			s.State.Budgets["shop/all"] = upgrade.Budget{Namespace: "shop", Name: "all", Allowed: 1}
+		}, []string{"warning overlapping-pdbs Pod shop/web-1"}},
+		"nothing on pools that stay": {func(s *upgrade.Snapshot) {
+			s.Cluster.Pools[0].Version = "1.34.2-gke.100"
+			s.State.Nodes[1].Ready, pod(s, "web-1").Grace = false, time.Hour
+		}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := healthy()
+			test.change(&s)
+			plan, err := upgrade.BuildPlan(s, upgrade.Options{Target: "control-plane", Delete: upgrade.DeleteEach}, preflight.Inspect)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, f := range plan.Findings {
+				got = append(got, string(f.Severity)+" "+f.Check+" "+f.Object.String())
+				i := slices.IndexFunc(preflight.Checks(), func(c preflight.Check) bool { return c.Name == f.Check })
+				if c := preflight.Checks()[i]; !slices.Contains(c.Severities, f.Severity) || c.Consent != f.Consent || f.Problem == "" || strings.HasSuffix(f.Problem, ".") {
+					t.Errorf("%+v is not as its check says", f)
+				}
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}

@@ -1,0 +1,30 @@
+package preflight
+
+import (
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+// singleReplica: workloads that are away while their one pod moves.
+func singleReplica() Check {
+	return Check{
+		Name: "single-replica", Severities: []upgrade.Severity{upgrade.Warning},
+		Title: "A workload has one replica",
+		Why:   "It is away from the eviction until its replacement is Ready.",
+		find:  findSingleReplicas,
+	}
+}
+
+func findSingleReplicas(in Input) []upgrade.Finding {
+	single := func(p upgrade.Pod) bool {
+		w, ok := in.State.Workloads[p.Workload.UID]
+		return ok && w.Wanted == 1 && p.Disposition() == upgrade.Moves
+	}
+	return byWorkload(in.Moving, single, func(owner upgrade.Ref, of []upgrade.Pod) upgrade.Finding {
+		return upgrade.Finding{
+			Severity: upgrade.Warning, Momentary: true, Object: owner,
+			Problem:  "has one replica: it is away from the eviction until its replacement is Ready",
+			Evidence: []string{of[0].Key() + " on node " + of[0].Node},
+			Remedy:   "give it a second replica for the time of the upgrade",
+		}
+	})
+}
