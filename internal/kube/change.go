@@ -167,7 +167,7 @@ func (c *Cluster) Occupants(ctx context.Context, pool string) (upgrade.Occupants
 	if err != nil {
 		return there, fmt.Errorf("list the nodes of pool %s: %w", pool, err)
 	}
-	r := c.listers.reader(time.Now())
+	r := c.listers.reader(c.poolLabel, time.Now())
 	on := map[string]bool{}
 	for i := range nodes.Items {
 		name := nodes.Items[i].Name

@@ -73,7 +73,7 @@ func (l listers) state(poolLabel string, now time.Time) upgrade.State {
 		s.Nodes = append(s.Nodes, readNode(n, poolLabel))
 	}
 	slices.SortFunc(s.Nodes, func(a, b upgrade.Node) int { return cmp.Compare(a.Name, b.Name) })
-	r := l.reader(now)
+	r := l.reader(poolLabel, now)
 	for _, b := range all(l.budgets.List) {
 		budget := readBudget(b)
 		s.Budgets[budget.Key()] = budget
@@ -134,11 +134,14 @@ type reader struct {
 	services map[string][]selecting // by namespace
 	// serving are the ready endpoints: service key and pod UID.
 	serving map[[2]string]bool
+	nodes   corelisters.NodeLister
+	// poolLabel is the node label that names a node's pool.
+	poolLabel string
 }
 
-func (l listers) reader(now time.Time) reader {
+func (l listers) reader(poolLabel string, now time.Time) reader {
 	r := reader{
-		budgets: map[string][]selecting{}, services: map[string][]selecting{}, serving: map[[2]string]bool{},
+		budgets: map[string][]selecting{}, services: map[string][]selecting{}, serving: map[[2]string]bool{}, nodes: l.nodes, poolLabel: poolLabel,
 	}
 	r.owners = l.owners(now)
 	for _, b := range all(l.budgets.List) {
@@ -206,6 +209,7 @@ func (r reader) pod(p *corev1.Pod) upgrade.Pod {
 		}
 	}
 	slices.Sort(pod.Unserved)
+	pod.Pinned, pod.PinnedTo = r.pinned(p)
 	r.assign(p, &pod)
 	return pod
 }

@@ -95,6 +95,12 @@ func TestWhatIsFound(t *testing.T) {
 		"one replica": {func(s *upgrade.Snapshot) {
 			s.State.Workloads["w1"] = upgrade.Workload{Ref: s.State.Workloads["w1"].Ref, Wanted: 1}
 		}, []string{"warning single-replica Deployment shop/web"}},
+		"a pod pinned to the old pool": {func(s *upgrade.Snapshot) { pod(s, "web-1").Pinned, pod(s, "web-1").PinnedTo = true, []string{"pool"} }, []string{"blocker pinned-to-pool Deployment shop/web"}},
+		"a pod pinned to its node":     {func(s *upgrade.Snapshot) { pod(s, "web-1").Pinned = true }, []string{"blocker pinned-to-pool Deployment shop/web"}},
+		"a pod that may run in the new pool too": {func(s *upgrade.Snapshot) {
+			pod(s, "web-1").Pinned, pod(s, "web-1").PinnedTo = true, []string{"pool", "pool-1-34-2-gke-100"}
+		}, nil},
+		"a DaemonSet's pod, which is pinned to its node": {func(s *upgrade.Snapshot) { pod(s, "agent-1").Pinned = true }, nil},
 		"a bare pod": {func(s *upgrade.Snapshot) { pod(s, "web-1").Workload, pod(s, "web-1").Budgets = upgrade.Ref{}, nil }, []string{"warning bare-pods Pod shop/web-1"}},
 		"a PDB that can never allow anything": {func(s *upgrade.Snapshot) {
 			b := s.State.Budgets["shop/web"]

@@ -70,6 +70,9 @@ type Pod struct {
 	Trouble string
 	// EmptyDirs are the names of its emptyDir volumes.
 	EmptyDirs []string
+	// Pinned tells that the pod may run where it does, and on no node like it of another pool but those of the pools PinnedTo.
+	Pinned   bool
+	PinnedTo []string
 	// Budgets are the keys (namespace/name) of the PodDisruptionBudgets that select the pod.
 	Budgets []string
 	// Unserved are the Services that select the pod and do not list it as a ready endpoint.
