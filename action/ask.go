@@ -81,7 +81,7 @@ func (c *command) bindPod(ctx context.Context, run *upgrade.Run) error {
 // answered tells what the process that is at work did about a request.
 func (c *command) answered(r upgrade.Request, a session.Answer) int {
 	switch a.Outcome {
-	case session.Refused:
+	case session.Refused, session.Missed:
 		return c.out.fail(exitFailed, "not obeyed", errors.New(a.Reason))
 	case session.Settling:
 		return c.out.done(a.Run, "Run %s is being cancelled, by %s: nothing is drained any more, and what is ours is put back. Watch it with status.", a.Run.ID, a.Run.Holder())

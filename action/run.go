@@ -218,13 +218,15 @@ func (c *command) carryOut(ctx context.Context, work *session.Work, run *upgrade
 	defer stop(nil)
 	defer c.limit(stop)()
 	c.out.startRun(run)
+	file := c.fileRun()
 	err := work.CarryOut(ctx, run, first, session.Hooks{
 		Notify: c.out.event,
-		Saved:  c.fileRun(),
+		Saved:  file,
 		Unkept: func(err error) {
 			c.out.line("upshift: the finished run is in the record, and could not be kept under its own name: %s", err)
 		},
 	})
+	file(run) // also if its last write to the cluster failed
 	var refused *engine.Refused
 	if errors.As(err, &refused) {
 		return c.out.fail(exitFailed, "not obeyed", refused)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -136,10 +135,7 @@ func (c *cluster) serve(ctx context.Context) {
 		if s, err = c.connected(ctx); err != nil {
 			return err
 		}
-		if err := c.board.Load(ctx); err != nil {
-			return err
-		}
-		return c.sweep(ctx, s)
+		return c.board.Load(ctx)
 	})
 	if !begun {
 		return
@@ -168,8 +164,13 @@ func (c *cluster) serve(ctx context.Context) {
 	}
 }
 
-// sweep ends the questions that an earlier process closed and could not say so in their messages.
+// sweep ends the questions that were closed by somebody who could not say so in their messages. The caller holds deciding.
 func (c *cluster) sweep(ctx context.Context, s *session.Session) error {
+	posted, err := s.Store().Messages(ctx)
+	if err != nil {
+		return err
+	}
+	// In this order: a question that is not pending any more because it became a run is found in the record.
 	p, err := s.Store().Proposal(ctx)
 	if err != nil {
 		return err
@@ -178,14 +179,10 @@ func (c *cluster) sweep(ctx context.Context, s *session.Session) error {
 	if err != nil {
 		return err
 	}
-	posted, err := s.Store().Messages(ctx)
-	if err != nil {
-		return err
-	}
 	for key, m := range posted {
 		id, isQuestion := strings.CutPrefix(key, questionKey(""))
 		pending := p != nil && p.Approvals.ID == id
-		if !isQuestion || m.Final || m.Timestamp == "" || pending || strings.Contains(id, "/") || run != nil && rootKey(run) == key {
+		if !isQuestion || m.Final || m.Timestamp == "" || pending || c.board.Busy(key) || strings.Contains(id, "/") || run != nil && rootKey(run) == key {
 			continue
 		}
 		c.board.Show(slack.Card{Key: key, Channel: m.Channel, Final: true, Message: slack.Say("This plan is not open any more. For a new one: /upgrade %s", c.name())})
@@ -241,16 +238,10 @@ func (c *cluster) announce(run *upgrade.Run) {
 		return
 	}
 	c.bot.do(func(ctx context.Context) {
-		var denial error
-		known := c.patiently(ctx, "look up the channel to show a run in", func(ctx context.Context) error {
-			denial = c.bot.directory.room(ctx, c.cfg.channels[0], c.cfg.channels)
-			if errors.As(denial, new(*unsure)) {
-				return denial
+		if denial := c.bot.directory.room(ctx, c.cfg.channels[0], c.cfg.channels); denial != nil {
+			if c.firstTime("announce/" + run.ID + denial.Error()) {
+				c.log.Warn("a run is not shown", "run", run.ID, "why", denial)
 			}
-			return nil
-		})
-		if !known || denial != nil {
-			c.log.Warn("a run is not shown", "run", run.ID, "why", denial)
 			return
 		}
 		c.mu.Lock()
@@ -265,10 +256,15 @@ func (c *cluster) announce(run *upgrade.Run) {
 func (c *cluster) refresh() {
 	c.mu.Lock()
 	run := c.last
+	announced := run != nil && c.announced == run.ID
 	c.mu.Unlock()
-	if run != nil && !run.State.Final() {
-		c.show(run)
+	if run == nil || run.State.Final() {
+		return
 	}
+	if run.Slack == nil && !announced {
+		c.announce(run)
+	}
+	c.show(run)
 }
 
 // forgetMessages drops what was posted about earlier plans and runs.

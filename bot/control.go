@@ -90,6 +90,8 @@ func (c *cluster) control(ctx context.Context, s *session.Session, run *upgrade.
 				return err
 			case answer.Outcome == session.Refused:
 				return fmt.Errorf("not obeyed: %s", answer.Reason)
+			case answer.Outcome == session.Missed:
+				continue
 			case answer.Outcome != session.Silent:
 				o.answer.say(ctx, slack.Say("Run %s: %s, asked of %s. It is %s.", run.ID, verb, held.Holder.Who, answer.Run.State))
 				return nil
@@ -116,6 +118,11 @@ func (c *cluster) takeOver(ctx context.Context, s *session.Session, first *upgra
 	if err == nil {
 		err = session.NothingTo(verb, run)
 	}
+	if err == nil && first != nil && (obeyed(run, *first) || first.Verb == upgrade.AskPause && run.State == upgrade.Paused) {
+		c.end(work)
+		o.answer.say(ctx, slack.Say("Run %s: %s. It is %s.", run.ID, verb, run.State))
+		return nil
+	}
 	if err != nil {
 		c.end(work)
 		return err
@@ -126,10 +133,25 @@ func (c *cluster) takeOver(ctx context.Context, s *session.Session, first *upgra
 	}
 	if err := work.Prepare(ctx, run); err != nil {
 		c.end(work)
-		return fmt.Errorf("not obeyed, since the cluster cannot be read; run %s is left as it is: %w", run.ID, err)
+		return fmt.Errorf("not obeyed, since the cluster cannot be read; run %s is left as it is%s: %w", run.ID, heldOff(first), err)
 	}
 	c.carry(work, run, first, c.tellWhen(verb, first, o.answer))
 	return nil
+}
+
+// obeyed tells that the run has noted that it did what was asked.
+func obeyed(run *upgrade.Run, r upgrade.Request) bool {
+	return slices.ContainsFunc(run.Handled, func(h upgrade.Handled) bool {
+		return h.Refused == "" && h.Verb == r.Verb && h.By == r.By && h.At.Equal(r.At)
+	})
+}
+
+// heldOff says what becomes of a run that somebody wanted something of, in vain.
+func heldOff(first *upgrade.Request) string {
+	if first == nil {
+		return ""
+	}
+	return "; the bot does not go on with it by itself until somebody resumes it, or the bot is restarted"
 }
 
 // tellWhen tells the one who asked once it is recorded that the run does what they want, or why it does not.
@@ -138,7 +160,7 @@ func (c *cluster) tellWhen(verb string, first *upgrade.Request, a answer) audien
 	say := func(m slack.Message) { once.Do(func() { c.bot.do(func(ctx context.Context) { a.say(ctx, m) }) }) }
 	return audience{
 		saved: func(run *upgrade.Run) {
-			if first != nil && !slices.ContainsFunc(run.Handled, func(h upgrade.Handled) bool { return h.Refused == "" && h.Verb == first.Verb && h.At.Equal(first.At) }) {
+			if first != nil && !obeyed(run, *first) {
 				return
 			}
 			c.holdOff("")
@@ -151,7 +173,7 @@ func (c *cluster) tellWhen(verb string, first *upgrade.Request, a answer) audien
 				c.holdOff("")
 				say(slack.Say("Not obeyed: %s", refused))
 			case err != nil:
-				say(slack.Say("Not obeyed: %s. The bot does not go on with the run by itself.", err))
+				say(slack.Say("Not obeyed: %s%s", err, heldOff(first)))
 			}
 		},
 	}

@@ -149,11 +149,23 @@ func (c *cluster) posted(ctx context.Context, s *session.Session, p *upgrade.Pro
 // close ends a question: it is not pending any more, and its message says why. The caller holds deciding.
 func (c *cluster) close(ctx context.Context, s *session.Session, p upgrade.Proposal, why string) error {
 	c.log.Info("a plan waits no more", "question", p.Approvals.ID, "why", why)
-	if err := s.Store().Withdraw(ctx, func(a upgrade.Approvals) bool { return a.ID == p.Approvals.ID }); err != nil {
+	closed, err := s.Store().Withdraw(ctx, func(a upgrade.Approvals) bool { return a.ID == p.Approvals.ID })
+	if err != nil {
 		return fmt.Errorf("close the question %s: %w", p.Approvals.ID, err)
 	}
-	c.showClosed(p, why)
+	run, err := s.Store().Current(ctx)
+	if err != nil {
+		return fmt.Errorf("close the question %s: %w", p.Approvals.ID, err)
+	}
+	if closed && !becameOf(p, run) {
+		c.showClosed(p, why)
+	}
 	return nil
+}
+
+// becameOf tells that the question became the run, in whichever process.
+func becameOf(p upgrade.Proposal, run *upgrade.Run) bool {
+	return run != nil && run.Slack != nil && run.Slack.Question == p.Approvals.ID
 }
 
 // link is the address of a question.

@@ -57,11 +57,13 @@ func serve(ctx context.Context, cfg config, log *slog.Logger) error {
 	log.Info("the bot is told to stop")
 	closed := server.close(boards) // no more orders
 	stopRuns(&engine.Stop{Reason: "the bot was told to stop"})
-	for _, c := range b.clusters {
-		c.running.Wait()
+	for range 2 { // what was being done may have begun a run
+		for _, c := range b.clusters {
+			c.running.Wait()
+		}
+		parts.Wait()
+		b.working.Wait()
 	}
-	parts.Wait()
-	b.working.Wait()
 	settling, cancel := context.WithTimeout(boards, settleTimeout)
 	defer cancel()
 	for _, c := range b.clusters {

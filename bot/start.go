@@ -58,9 +58,19 @@ func (c *cluster) end(work *session.Work) {
 // prepare makes and records the run of an approved plan, nil if it must not start: then the question is closed or open again, or the
 // plan that it would be now is returned, to be asked about anew.
 func (c *cluster) prepare(ctx context.Context, work *session.Work, s *session.Session, p upgrade.Proposal) (run *upgrade.Run, anew *upgrade.Plan, err error) {
+	// Another process may have run the plan, and given the lease back, since the question was read.
+	pending, err := s.Store().Proposal(ctx)
+	if err != nil || pending == nil || pending.Approvals.ID != p.Approvals.ID {
+		return nil, nil, err
+	}
+	p = *pending
 	recorded, err := work.Recorded()
 	if err != nil {
 		return nil, nil, err
+	}
+	if becameOf(p, recorded) {
+		c.poke()
+		return nil, nil, nil
 	}
 	if recorded != nil && !recorded.State.Final() {
 		return nil, nil, c.close(ctx, s, p, fmt.Sprintf(":no_entry: Not started: run %s is %s and comes first. Nothing was changed.", recorded.ID, recorded.State))
@@ -145,13 +155,14 @@ func (c *cluster) carry(work *session.Work, run *upgrade.Run, first *upgrade.Req
 			Unkept: func(err error) { c.log.Warn("the finished run cannot be kept under its own name", "error", err) },
 		})
 		c.log.Info("a run ends here", "run", run.ID, "state", run.State, "error", err)
-		c.end(work)
+		// Before the lease is free, and somebody else can go on.
 		c.mu.Lock()
 		c.working, c.away, c.tried = false, time.Time{}, time.Now()
 		c.mu.Unlock()
 		if !errors.As(err, new(*upgrade.Halt)) && !errors.As(err, new(*engine.Refused)) {
 			c.see(run)
 		}
+		c.end(work)
 		if a.over != nil {
 			a.over(err)
 		}

@@ -42,6 +42,9 @@ func (c *cluster) review(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := c.sweep(ctx, s); err != nil {
+		return err
+	}
 	p, err := s.Store().Proposal(ctx)
 	if err != nil || p == nil || p.Approvals.ID == "" {
 		return err
@@ -50,9 +53,10 @@ func (c *cluster) review(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if run != nil && run.Slack != nil && run.Slack.Question == p.Approvals.ID {
+	if becameOf(*p, run) {
 		// Its run has begun, and the process that began it ended before it could say so.
-		return s.Store().Withdraw(ctx, func(a upgrade.Approvals) bool { return a.ID == p.Approvals.ID })
+		_, err := s.Store().Withdraw(ctx, func(a upgrade.Approvals) bool { return a.ID == p.Approvals.ID })
+		return err
 	}
 	if c.isWorking() {
 		return nil // what waits is looked at again when the run ends here
@@ -75,16 +79,23 @@ func (c *cluster) consider(ctx context.Context, s *session.Session, p upgrade.Pr
 	if err == nil {
 		may, err = c.rights(ctx, a)
 	}
-	if err != nil {
-		if p.Approvals.Decide(c.cfg.quorum, nobody, time.Now()) == upgrade.Expired {
-			return c.close(ctx, s, p, expired(p))
-		}
+	switch {
+	case slack.Gone(err):
+		return c.close(ctx, s, p, "Its message was deleted.")
+	case err != nil && p.Approvals.Decide(c.cfg.quorum, nobody, time.Now()) == upgrade.Expired:
+		return c.close(ctx, s, p, expired(p))
+	case err != nil:
 		return err
 	}
 	p.Approvals = a
 	switch a.Decide(c.cfg.quorum, may, time.Now()) {
 	case upgrade.Agreed:
-		return c.begin(ctx, s, p)
+		if err := c.begin(ctx, s, p); err != nil {
+			c.log.Warn("an approved plan cannot start", "question", a.ID, "error", err, "again", refreshEvery)
+			c.showQuestion(p, fmt.Sprintf(":warning: Approved, and cannot start yet: %s", slack.Escape(err.Error())))
+			c.later(refreshEvery)
+		}
+		return nil
 	case upgrade.Declined:
 		return c.close(ctx, s, p, fmt.Sprintf(":x: Rejected by %s. Nothing was changed.", slack.Mention(rejecter(a, may))))
 	case upgrade.Expired:
@@ -97,7 +108,11 @@ func (c *cluster) consider(ctx context.Context, s *session.Session, p upgrade.Pr
 func nobody(string) bool { return false }
 
 func expired(p upgrade.Proposal) string {
-	return fmt.Sprintf(":alarm_clock: Expired: it was not approved in time. Nothing was changed; for a new plan: /upgrade %s", p.Plan.Cluster.Name)
+	why := "it was not approved in time"
+	if len(p.Approvals.Approving()) > 0 {
+		why = "it was not approved by enough people, or could not start, in time"
+	}
+	return fmt.Sprintf(":alarm_clock: Expired: %s. Nothing was changed; for a new plan: /upgrade %s", why, p.Plan.Cluster.Name)
 }
 
 // rejecter is who turned a plan down that was.

@@ -137,7 +137,7 @@ func (e *Engine) Run(ctx context.Context, run *upgrade.Run) error {
 			return e.finish(ctx)
 		}
 		switch {
-		case ctx.Err() != nil:
+		case ctx.Err() != nil && !errors.As(err, new(*askedToPause)): // a pause that was noted is obeyed
 			return e.interrupted(ctx)
 		case errors.As(err, new(*unrecorded)):
 			return e.halted(err)

@@ -134,7 +134,8 @@ func (p *Provider) Access(ctx context.Context, which string) (Access, error) {
 	if err != nil {
 		return Access{}, fmt.Errorf("cluster %s: %w", p.name, err)
 	}
-	credentials, err := google.FindDefaultCredentials(ctx, "https://www.googleapis.com/auth/cloud-platform")
+	// They are refreshed for as long as the cluster is worked on.
+	credentials, err := google.FindDefaultCredentials(context.WithoutCancel(ctx), "https://www.googleapis.com/auth/cloud-platform")
 	if err != nil {
 		return Access{}, fmt.Errorf("credentials for the Kubernetes API of %s: %w", p.name, err)
 	}

@@ -12,7 +12,9 @@ func TestWhichPodsCanRunOnNoOtherPool(t *testing.T) {
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{
 		label: "old", corev1.LabelHostname: "n1", corev1.LabelTopologyZone: "a", "team": "shop",
 	}}}
-	selected := func(key, value string) corev1.PodSpec { return corev1.PodSpec{NodeSelector: map[string]string{key: value}} }
+	selected := func(key, value string) corev1.PodSpec {
+		return corev1.PodSpec{NodeSelector: map[string]string{key: value}}
+	}
 	affine := func(terms ...corev1.NodeSelectorTerm) corev1.PodSpec {
 		return corev1.PodSpec{Affinity: &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
 			RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: terms},

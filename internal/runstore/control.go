@@ -167,24 +167,28 @@ func (n *NotPending) Error() string {
 	return fmt.Sprintf("the proposal %s is not the one that waits for approval", n.ID)
 }
 
-// Withdraw forgets the pending proposal if it is the one that is meant. One that took its place meanwhile stays.
-func (s *Store) Withdraw(ctx context.Context, meant func(upgrade.Approvals) bool) error {
+// Withdraw forgets the pending proposal if it is the one that is meant, and tells whether it was there to be forgotten. One that took
+// its place meanwhile stays.
+func (s *Store) Withdraw(ctx context.Context, meant func(upgrade.Approvals) bool) (bool, error) {
 	for {
 		m, err := s.get(ctx, planName)
 		if err != nil || m == nil {
-			return err
+			return false, err
 		}
 		var a upgrade.Approvals
 		if err := json.Unmarshal([]byte(m.Data[approvalsKey]), &a); err != nil || !meant(a) {
-			return nil
+			return false, nil
 		}
-		if err = s.forget(ctx, m); apierrors.IsConflict(err) {
+		err = s.forget(ctx, m)
+		switch {
+		case apierrors.IsConflict(err):
 			continue // a vote came in between, or another proposal
+		case apierrors.IsNotFound(err):
+			return false, nil
+		case err != nil:
+			return false, fmt.Errorf("delete ConfigMap %s/%s: %w", s.namespace, planName, err)
 		}
-		if err != nil && !apierrors.IsNotFound(err) {
-			return fmt.Errorf("delete ConfigMap %s/%s: %w", s.namespace, planName, err)
-		}
-		return nil
+		return true, nil
 	}
 }
 

@@ -182,15 +182,15 @@ func TestAProposalIsKeptUntilItIsWithdrawn(t *testing.T) {
 		if _, err := s.Amend(t.Context(), "q2", unchanged); !errors.As(err, new(*NotPending)) {
 			t.Error("a vote for another plan counts")
 		}
-		if err := s.Withdraw(t.Context(), digest("sha256:2")); err != nil {
-			t.Error(err)
+		if was, err := s.Withdraw(t.Context(), digest("sha256:2")); was || err != nil {
+			t.Error(was, err)
 		}
 		if p, err := s.Proposal(t.Context()); p == nil || err != nil {
 			t.Errorf("another plan's end withdrew it: %v, %v", p, err)
 		}
-		for range 2 {
-			if err := s.Withdraw(t.Context(), digest("sha256:1")); err != nil {
-				t.Error(err)
+		for _, there := range []bool{true, false} {
+			if was, err := s.Withdraw(t.Context(), digest("sha256:1")); was != there || err != nil {
+				t.Errorf("withdrawn %v, want %v; %v", was, there, err)
 			}
 		}
 		if p, err := s.Proposal(t.Context()); p != nil || err != nil {

@@ -53,6 +53,8 @@ const (
 	Refused Outcome = "refused"
 	// Settling: the run is being cancelled, and that takes its time.
 	Settling Outcome = "settling"
+	// Missed: who carries the run out now has begun after the request was made, and does not know of it.
+	Missed Outcome = "missed"
 	// Silent: nobody answered in time; the process is probably gone.
 	Silent Outcome = "silent"
 )
@@ -80,6 +82,8 @@ func (s *Session) Ask(ctx context.Context, r upgrade.Request, asked func()) (Ans
 			switch {
 			case handled == nil && run.ID == r.Run && !run.State.Final() && run.Acknowledged < r.Sequence:
 				continue
+			case handled == nil && run.ID == r.Run && !run.State.Final():
+				return Answer{Outcome: Missed, Run: run, Reason: fmt.Sprintf("run %s is %s, and was taken over before it came to it", run.ID, run.State)}, nil
 			case handled == nil:
 				return Answer{Outcome: Refused, Run: run, Reason: fmt.Sprintf("run %s is %s, and did not come to it", run.ID, run.State)}, nil
 			case handled.Refused != "":

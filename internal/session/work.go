@@ -114,19 +114,20 @@ func (w *Work) Record(ctx context.Context, run *upgrade.Run) error {
 	if err := w.lock.Save(ctx, run); err != nil {
 		return fmt.Errorf("record the run: %w", err)
 	}
-	return w.session.store.Withdraw(ctx, func(a upgrade.Approvals) bool {
+	_, err := w.session.store.Withdraw(ctx, func(a upgrade.Approvals) bool {
 		if run.Slack != nil {
 			return a.ID == run.Slack.Question
 		}
 		return len(run.Approvals) > 0 && a.Digest == run.Digest
 	})
+	return err
 }
 
 // Hooks are how a surface is told while a run is carried out. Each may be nil.
 type Hooks struct {
 	// Notify is told every event, one at a time, and keeps the run waiting meanwhile.
 	Notify func(upgrade.Event)
-	// Saved is told the run after each write of the record.
+	// Saved is told the run after each write of the record that succeeded.
 	Saved func(*upgrade.Run)
 	// Unkept is told why a finished run could not be kept under its own name; it is in the record all the same.
 	Unkept func(error)
@@ -177,7 +178,7 @@ type journal struct {
 
 func (j *journal) Save(ctx context.Context, run *upgrade.Run) error {
 	err := j.lock.Save(ctx, run)
-	if j.saved != nil {
+	if err == nil && j.saved != nil {
 		j.saved(run)
 	}
 	return err

@@ -147,6 +147,14 @@ func (b *Board) Await(ctx context.Context, key string) (upgrade.Thread, error) {
 	}
 }
 
+// Busy tells that the message of a key has something to say still.
+func (b *Board) Busy(key string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	e := b.entries[key]
+	return e != nil && b.due(e)
+}
+
 // Where returns where the message of a key is, false if it is not posted or not known.
 func (b *Board) Where(key string) (upgrade.Thread, bool) {
 	b.mu.Lock()
@@ -301,11 +309,19 @@ func (b *Board) next(now time.Time) (key string, wait time.Duration, changed <-c
 			wait = min(wait, left)
 			continue
 		}
-		if first == nil || e.turn < first.turn {
+		if first == nil || before(e, first) {
 			first, key = e, k
 		}
 	}
 	return key, wait, b.changed
+}
+
+// before tells which of two messages is served first: one in the channel itself, however many replies wait, or the one that has waited longer.
+func before(a, b *entry) bool {
+	if root := a.card.Under == ""; root != (b.card.Under == "") {
+		return root
+	}
+	return a.turn < b.turn
 }
 
 // thread is the timestamp of the message that the card's is posted under, empty if that is not posted yet, or for the channel itself.

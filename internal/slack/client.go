@@ -284,6 +284,9 @@ func again(err error) (time.Duration, bool) {
 	return 0, !errors.Is(err, context.Canceled)
 }
 
+// Gone tells that a message is not there any more: somebody has deleted it.
+func Gone(err error) bool { return is(err, "message_not_found") }
+
 // Passing tells an error that may be gone at the next attempt.
 func Passing(err error) bool {
 	_, passing := again(err)

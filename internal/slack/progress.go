@@ -117,8 +117,10 @@ func (p Progress) now() []string {
 	if run.Ending != "" {
 		return append(lines, "It has turned from its plan: "+Escape(cut(run.Problem, 1500)))
 	}
-	left := run.Remaining(p.Now)
-	lines = append(lines, fmt.Sprintf("Left: %s, done at %s if all goes well.", about(left), at(p.Now.Add(left))))
+	if run.State == upgrade.Running {
+		left := run.Remaining(p.Now)
+		lines = append(lines, fmt.Sprintf("Left: %s, done at %s if all goes well.", about(left), at(p.Now.Add(left).Truncate(time.Minute))))
+	}
 	for _, s := range run.Steps {
 		if s.Kind == upgrade.DeletePool && s.State != upgrade.StepDone {
 			lines = append(lines, fmt.Sprintf("The next point of no return: deleting %s.", code(s.Pool)))
