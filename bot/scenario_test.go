@@ -70,7 +70,7 @@ func commands() map[string]func(*testscript.TestScript, bool, []string) {
 }
 
 // wait is how long a scenario waits for the bot's next words.
-const wait = 90 * time.Second
+const wait = 150 * time.Second
 
 // startSlack: "slack [limits] [no-groups] [no-history]" starts the workspace.
 func startSlack(ts *testscript.TestScript, _ bool, args []string) {
