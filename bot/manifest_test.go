@@ -53,3 +53,31 @@ func TestTheManifestsHaveWhatTheBotUses(t *testing.T) {
 		}
 	}
 }
+
+// TestTheImageIsBuiltFromWhatItCopies: the context leaves everything out but for what is named.
+func TestTheImageIsBuiltFromWhatItCopies(t *testing.T) {
+	dockerfile, err := os.ReadFile("../Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ignore, err := os.ReadFile("../.dockerignore")
+	if err != nil {
+		t.Fatal(err)
+	}
+	copies := 0
+	for line := range strings.Lines(string(dockerfile)) {
+		words := strings.Fields(line)
+		if len(words) < 3 || words[0] != "COPY" || strings.HasPrefix(words[1], "--from") {
+			continue
+		}
+		for _, source := range words[1 : len(words)-1] {
+			copies++
+			if !strings.Contains("\n"+string(ignore), "\n!"+source+"\n") {
+				t.Errorf("the Dockerfile copies %s, which .dockerignore leaves out", source)
+			}
+		}
+	}
+	if copies == 0 {
+		t.Error("the Dockerfile copies nothing")
+	}
+}
