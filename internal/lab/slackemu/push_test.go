@@ -114,17 +114,20 @@ func TestCommandOverHTTP(t *testing.T) {
 
 func TestEventsOverHTTPAreRetried(t *testing.T) {
 	s, ctx := start(t, Options{AckTimeout: 50 * time.Millisecond})
+	late := make(chan struct{}) // an answer that comes when nobody waits for it any more
+	defer close(late)
 	var mu sync.Mutex
 	seen := 0
 	a := newApp(t, s, func(w http.ResponseWriter, _ pushed) {
 		mu.Lock()
-		defer mu.Unlock()
 		seen++
-		switch seen {
+		nth := seen
+		mu.Unlock()
+		switch nth {
 		case 1:
 			w.WriteHeader(http.StatusInternalServerError)
 		case 2:
-			time.Sleep(100 * time.Millisecond)
+			<-late
 		}
 	})
 	if err := s.UseHTTP(a.URL); err != nil {
