@@ -79,7 +79,7 @@ func (c *cluster) control(ctx context.Context, s *session.Session, run *upgrade.
 	}
 	request := upgrade.Request{Verb: upgrade.Verb(verb), Run: run.ID, By: who.Name + " (Slack)", At: time.Now().UTC().Truncate(time.Second)}
 	for {
-		held, err := s.Holding(ctx)
+		held, err := s.Store().Holding(ctx)
 		if err != nil {
 			return fmt.Errorf("who is at work cannot be read: %w", err)
 		}

@@ -110,7 +110,7 @@ func (c *cluster) status(ctx context.Context, s *session.Session, run *upgrade.R
 		}
 		return nil
 	}
-	held, err := s.Holding(ctx)
+	held, err := s.Store().Holding(ctx)
 	if err != nil {
 		return fmt.Errorf("who is at work cannot be read: %w", err)
 	}

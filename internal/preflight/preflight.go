@@ -3,9 +3,6 @@
 package preflight
 
 import (
-	"fmt"
-	"strings"
-
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
 
@@ -52,26 +49,6 @@ func Inspect(s upgrade.Snapshot, p upgrade.Plan) []upgrade.Finding {
 		}
 	}
 	return found
-}
-
-// Document describes all checks in Markdown.
-func Document() string {
-	var b strings.Builder
-	b.WriteString("# Preflight checks\n\nWhat `plan` looks for before anything is touched. A **blocker** stops `upgrade` from starting, a **warning** should be known to\n" +
-		"who starts it, an **info** is worth a line. Where a consent is named, `upgrade` starts only with it.\n\n" +
-		"This page is made from the code: `go test ./internal/preflight -update`.\n\n| check | severity | finds | why | consent |\n| --- | --- | --- | --- | --- |\n")
-	for _, c := range Checks() {
-		severities := make([]string, len(c.Severities))
-		for i, s := range c.Severities {
-			severities[i] = string(s)
-		}
-		consent := ""
-		if c.Consent != "" {
-			consent = "`" + string(c.Consent) + "`"
-		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", c.Name, strings.Join(severities, ", "), c.Title, c.Why, consent)
-	}
-	return b.String()
 }
 
 // byWorkload makes one finding for each workload (or bare pod) that has pods that match, in the order of the pods.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/upshift-k8s/upshift/internal/runstore"
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
 
@@ -29,9 +28,6 @@ func NothingTo(verb string, run *upgrade.Run) error {
 	}
 	return nil
 }
-
-// Holding is who is at work on the cluster, nil for nobody.
-func (s *Session) Holding(ctx context.Context) (*runstore.Held, error) { return s.store.Holding(ctx) }
 
 // Answer is what came of a request to a process that is at work.
 type Answer struct {
