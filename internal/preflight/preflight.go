@@ -3,15 +3,19 @@
 package preflight
 
 import (
+	"fmt"
+	"slices"
+
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
 
 // Input is what the checks look at.
 type Input struct {
 	upgrade.Snapshot
-	// Target is the version that the plan goes to, and Pools what it does with each pool.
+	// Target is the version that the plan goes to, Pools what it does with each pool, and Steps how, with estimates.
 	Target string
 	Pools  []upgrade.PoolPlan
+	Steps  []upgrade.Step
 	// Moving are the pods on the nodes that are to be drained, but for those that simply leave with their node.
 	Moving []upgrade.Pod
 }
@@ -26,6 +30,8 @@ type Check struct {
 	Severities []upgrade.Severity
 	// Consent is the input by which a person may allow what it finds, empty where there is none.
 	Consent upgrade.Consent
+	// Binding tells that no waiver helps.
+	Binding bool
 	// find returns findings without their Check, which is Name.
 	find func(Input) []upgrade.Finding
 }
@@ -40,11 +46,12 @@ func Checks() []Check {
 
 // Inspect runs all checks. It is an upgrade.Inspector.
 func Inspect(s upgrade.Snapshot, p upgrade.Plan) []upgrade.Finding {
-	in := Input{Snapshot: s, Target: p.Target.Version, Pools: p.Pools, Moving: upgrade.PodsOn(s.State, p.Pools)}
+	in := Input{Snapshot: s, Target: p.Target.Version, Pools: p.Pools, Steps: p.Steps, Moving: upgrade.PodsOn(s.State, p.Pools)}
 	var found []upgrade.Finding
 	for _, c := range Checks() {
 		for _, f := range c.find(in) {
-			f.Check = c.Name
+			f.Check, f.Binding = c.Name, c.Binding
+			f.Blocks = f.Severity == upgrade.UnknownSeverity && slices.Contains(c.Severities, upgrade.Blocker)
 			found = append(found, f)
 		}
 	}
@@ -81,4 +88,18 @@ func keys(pods []upgrade.Pod) []string {
 		names = append(names, p.Key())
 	}
 	return names
+}
+
+// unknown is what a check finds that could not be told because of what was not read, nil if all of sources were.
+func (in Input) unknown(what string, sources ...upgrade.Source) []upgrade.Finding {
+	var found []upgrade.Finding
+	for _, s := range sources {
+		if why := in.Inventory.Unread[s]; why != "" {
+			found = append(found, upgrade.Finding{
+				Severity: upgrade.UnknownSeverity, Object: upgrade.Ref{Kind: "Cluster", Name: in.Cluster.Name},
+				Problem: fmt.Sprintf("does not let %s be read, so %s cannot be told", s, what), Evidence: []string{why},
+			})
+		}
+	}
+	return found
 }

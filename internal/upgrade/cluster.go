@@ -22,6 +22,17 @@ type Cluster struct {
 	Pools     []Pool `json:"-"`
 	// Versions is what the provider offers this cluster today.
 	Versions Versions `json:"-"`
+	// Skew is by how many minors nodes may be behind their control plane.
+	Skew int `json:"-"`
+	// Autopilot tells that the provider makes and upgrades the nodes itself.
+	Autopilot bool `json:"-"`
+	// Autoprovisioning tells that an autoscaler makes and deletes node pools by itself.
+	Autoprovisioning bool `json:"-"`
+	// Operations are those under way.
+	Operations  []Operation `json:"-"`
+	Maintenance Maintenance `json:"-"`
+	// ManagedBy is the tool that made the cluster and will want it back as it was ("Terraform"), empty if none is known.
+	ManagedBy string `json:"-"`
 }
 
 // Pool is a node pool as its provider sees it.
@@ -39,6 +50,12 @@ type Pool struct {
 	Deleting bool
 	// Inherits is, on a pool that Upshift made, the autoscaling that the pool it takes over from had.
 	Inherits Autoscaling
+	// Labels and Taints are what the pool's new nodes get besides what the provider and Kubernetes give every node.
+	Labels map[string]string
+	Taints []Taint
+	// ManagedBy is the tool that made the pool and will want it back as it was ("Terraform", "Config Connector"), empty if none is known.
+	ManagedBy string
+	PodRange  PodRange
 	// Config is the provider's configuration of the pool as canonical JSON, without status, size, etag and autoscaling: what
 	// the digest covers.
 	Config json.RawMessage
@@ -70,6 +87,8 @@ type Snapshot struct {
 	TakenAt time.Time
 	Cluster Cluster
 	State   State
+	// Inventory is what only a plan looks at.
+	Inventory Inventory
 }
 
 // Clone says what a new pool is like.

@@ -20,6 +20,7 @@ func digest(p Plan, s Snapshot) (string, error) {
 	}
 	type finding struct {
 		Check, Severity, Object string
+		Waived                  bool
 	}
 	content := struct {
 		Provider, Project, Location, Name string
@@ -60,7 +61,7 @@ func digest(p Plan, s Snapshot) (string, error) {
 		if f.Severity == Info || f.Momentary {
 			continue
 		}
-		content.Findings = append(content.Findings, finding{f.Check, string(f.Severity), object.String()})
+		content.Findings = append(content.Findings, finding{f.Check, string(f.Severity), object.String(), f.Waiver != nil})
 	}
 	slices.SortFunc(content.Findings, func(a, b finding) int {
 		return bytes.Compare([]byte(a.Check+a.Object), []byte(b.Check+b.Object))

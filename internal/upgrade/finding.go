@@ -16,7 +16,12 @@ const (
 	Warning Severity = "warning"
 	// Info: worth a line in the plan.
 	Info Severity = "info"
+	// UnknownSeverity: what would tell could not be read. It counts as a blocker for a check that can block, and as a warning for any other.
+	UnknownSeverity Severity = "unknown"
 )
+
+// Severities are all severities, the gravest first.
+var Severities = []Severity{Blocker, UnknownSeverity, Warning, Info}
 
 // Consent is the name of the input by which a person allows something harmful.
 type Consent string
@@ -40,11 +45,27 @@ type Finding struct {
 	Remedy string `json:"remedy,omitempty"`
 	// Consent names the input by which a person may allow it.
 	Consent Consent `json:"consent,omitempty"`
+	// Blocks tells, of an unknown, that its check can block.
+	Blocks bool `json:"blocks,omitempty"`
+	// Binding tells that no waiver helps: what was found cannot be carried out.
+	Binding bool `json:"-"`
+	// Waiver is a person's word that this is accepted, nil where there is none.
+	Waiver *Waiver `json:"waiver,omitempty"`
 	// Momentary findings come and go with a replica or a budget's last disruption; the digest leaves them out.
 	Momentary bool `json:"momentary,omitempty"`
 }
 
-func severityRank(s Severity) int { return slices.Index([]Severity{Blocker, Warning, Info}, s) }
+// Stops tells that the upgrade does not start with this.
+func (f Finding) Stops() bool {
+	return f.Waiver == nil && (f.Severity == Blocker || f.Severity == UnknownSeverity && f.Blocks)
+}
+
+// Warns tells that somebody should know before the upgrade starts.
+func (f Finding) Warns() bool {
+	return f.Waiver == nil && (f.Severity == Warning || f.Severity == UnknownSeverity && !f.Blocks)
+}
+
+func severityRank(s Severity) int { return slices.Index(Severities, s) }
 
 // Why says what the number of allowed disruptions comes from.
 func (b Budget) Why() string {

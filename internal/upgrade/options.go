@@ -23,6 +23,8 @@ type Options struct {
 	Delete DeletePolicy `json:"deleteOldPools"`
 	// OnFailure says what a run does about trouble.
 	OnFailure FailurePolicy `json:"onFailure"`
+	// Accept are the findings that people know of and accept.
+	Accept []Waiver `json:"accept,omitempty"`
 }
 
 // FailurePolicy says what a run does about trouble.
@@ -48,7 +50,7 @@ const (
 )
 
 // OptionNames are the names that Options.Set knows, those of the Action's inputs.
-var OptionNames = []string{"target-version", "node-pools", "strategy", "drain-timeout", "soak", "delete-old-pools", "on-failure"}
+var OptionNames = []string{"target-version", "node-pools", "strategy", "drain-timeout", "soak", "delete-old-pools", "on-failure", "accept"}
 
 // Set sets an option by the name of its input. Its error says what is accepted, and not the name.
 func (o *Options) Set(name, value string) error {
@@ -73,6 +75,10 @@ func (o *Options) Set(name, value string) error {
 	case "on-failure":
 		o.OnFailure = FailurePolicy(value)
 		return oneOf(value, []string{"pause", "rollback"})
+	case "accept":
+		waivers, err := ParseWaivers(value)
+		o.Accept = waivers
+		return err
 	}
 	return fmt.Errorf("there is no such option; want %s", strings.Join(OptionNames, ", "))
 }

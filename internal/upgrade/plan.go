@@ -112,11 +112,11 @@ func (p Plan) Pool(name string) (PoolPlan, bool) {
 	return p.Pools[i], true
 }
 
-// Count returns how many findings have the severity.
+// Count returns how many findings have the severity and are not waived.
 func (p Plan) Count(severity Severity) int {
 	n := 0
 	for _, f := range p.Findings {
-		if f.Severity == severity {
+		if f.Severity == severity && f.Waiver == nil {
 			n++
 		}
 	}
@@ -134,7 +134,7 @@ func (p Plan) MissingConsents(granted []Consent) []Consent {
 	return missing
 }
 
-// Inspector looks for what could go wrong with a plan that has no findings and steps yet.
+// Inspector looks for what could go wrong with a plan that has its steps, and no findings yet.
 type Inspector func(Snapshot, Plan) []Finding
 
 // BuildPlan says what upgrading the cluster of s would do, and what inspect finds about that. Its errors are about what was asked for: a
@@ -159,7 +159,9 @@ func BuildPlan(s Snapshot, o Options, inspect Inspector) (Plan, error) {
 		}
 		plan.Pools = append(plan.Pools, p)
 	}
-	plan.Findings = append([]Finding{}, inspect(s, plan)...)
+	plan.Steps = append(plan.Steps, steps(plan)...)
+	estimate(&plan, s.State)
+	plan.Findings = waive(append([]Finding{}, inspect(s, plan)...), o.Accept, s.TakenAt)
 	slices.SortStableFunc(plan.Findings, func(a, b Finding) int { return severityRank(a.Severity) - severityRank(b.Severity) })
 	plan.Verdict = verdict(plan.Findings)
 	for _, f := range plan.Findings {
@@ -168,8 +170,6 @@ func BuildPlan(s Snapshot, o Options, inspect Inspector) (Plan, error) {
 		}
 	}
 	slices.Sort(plan.Consents)
-	plan.Steps = append(plan.Steps, steps(plan)...)
-	estimate(&plan, s.State)
 	plan.Budgets = map[string]json.RawMessage{}
 	for _, pod := range PodsOn(s.State, plan.Pools) {
 		for _, key := range pod.Budgets {
@@ -254,10 +254,10 @@ func planPool(s Snapshot, o Options, pool Pool, version string) PoolPlan {
 func verdict(found []Finding) Verdict {
 	v := Ready
 	for _, f := range found {
-		switch f.Severity {
-		case Blocker:
+		switch {
+		case f.Stops():
 			return Blocked
-		case Warning:
+		case f.Warns():
 			v = Warnings
 		}
 	}

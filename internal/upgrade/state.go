@@ -115,6 +115,8 @@ type Budget struct {
 	Current bool
 	// FreesUnready is the AlwaysAllow policy: pods that are not Ready may always go.
 	FreesUnready bool
+	// Trouble is why Kubernetes cannot work the budget out, and so allows nothing; empty if it can.
+	Trouble string
 	// Rule is the spec's rule for people: "minAvailable 2".
 	Rule string
 	// Spec is the whole spec, for the digest.
