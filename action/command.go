@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -149,7 +150,7 @@ func planCode(p upgrade.Plan, failOn string) int {
 	switch {
 	case failOn == "never":
 		return exitDone
-	case p.Count(upgrade.Blocker) > 0, failOn == "warning" && p.Count(upgrade.Warning) > 0:
+	case slices.ContainsFunc(p.Findings, upgrade.Finding.Stops), failOn == "warning" && slices.ContainsFunc(p.Findings, upgrade.Finding.Warns):
 		return exitBlocked
 	}
 	return exitDone

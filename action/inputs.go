@@ -14,6 +14,7 @@ import (
 
 	"github.com/upshift-k8s/upshift/internal/gke"
 	"github.com/upshift-k8s/upshift/internal/kube"
+	"github.com/upshift-k8s/upshift/internal/preflight"
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
 
@@ -65,6 +66,7 @@ func inputs() []input {
 		{"on-failure", "pause", "what a run does about trouble: pause, or rollback (moves the pods back and deletes the new pool)", option("on-failure")},
 		{"allow-bare-pods", "false", "consent to lose pods that no controller manages: true or false", consent(upgrade.AllowBarePods)},
 		{"allow-emptydir-loss", "true", "consent to lose what pods keep in emptyDir volumes: true or false", consent(upgrade.AllowEmptyDirLoss)},
+		{"accept", "", "findings that are known and accepted, a line each: " + upgrade.WaiverForm, setAccept},
 		{"time-limit", "", "stop between two evictions before this much time has passed, so that the next job can go on: a duration such as 5h45m", setTimeLimit},
 		{"approved-digest", "", "run only the plan with this digest", setDigest},
 		{"fail-on", "blocker", "which findings make plan exit with 3: blocker, warning or never", oneOf(func(c *config) *string { return &c.failOn }, []string{"blocker", "warning", "never"})},
@@ -79,7 +81,7 @@ func inputs() []input {
 // later are inputs that the design has and the code does not honour yet. Ignoring one could do harm, so it is refused.
 var later = []string{
 	"scope", "pools", "max-parallel-drains", "max-surge", "max-unavailable", "new-pool-size", "surge-first", "jobs",
-	"allow-control-plane-downtime", "accept", "maintenance", "approval", "pool-label", "new-pool", "wait", "probe",
+	"allow-control-plane-downtime", "maintenance", "approval", "pool-label", "new-pool", "wait", "probe",
 	"github-token", "comment", "deployment", "slack-bot-token", "slack-channel",
 }
 
@@ -299,6 +301,13 @@ func word(field *string, v string) error {
 // option sets one of the plan's options.
 func option(name string) func(*config, string) error {
 	return func(c *config, v string) error { return c.options.Set(name, v) }
+}
+
+func setAccept(c *config, v string) error {
+	if err := c.options.Set("accept", v); err != nil {
+		return err
+	}
+	return preflight.CheckWaivers(c.options.Accept)
 }
 
 func setTimeLimit(c *config, v string) (err error) {

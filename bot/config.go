@@ -16,6 +16,7 @@ import (
 
 	"github.com/upshift-k8s/upshift/internal/gke"
 	"github.com/upshift-k8s/upshift/internal/kube"
+	"github.com/upshift-k8s/upshift/internal/preflight"
 	"github.com/upshift-k8s/upshift/internal/slack"
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
@@ -305,11 +306,23 @@ func (c *clusterConfig) setOptions(top, own *settings, where string, bad *proble
 				continue
 			}
 			if list, ok := value.([]any); ok {
-				text = strings.Trim(strings.ReplaceAll(fmt.Sprint(list), " ", ","), "[]")
+				text = lines(list)
 			}
 			if err := c.options.Set(name, text); err != nil {
 				bad.add("%s: defaults: %s: %q: %w", where, name, text, err)
 			}
 		}
 	}
+	if err := preflight.CheckWaivers(c.options.Accept); err != nil {
+		bad.add("%s: defaults: accept: %w", where, err)
+	}
+}
+
+// lines is a list as the options take one: a line each.
+func lines(list []any) string {
+	text := make([]string, len(list))
+	for i, v := range list {
+		text[i] = fmt.Sprint(v)
+	}
+	return strings.Join(text, "\n")
 }

@@ -96,6 +96,7 @@ func TestABadConfigurationNamesAllThatIsWrong(t *testing.T) {
 		"expiry":         {text: good + "expiry: soon\n", want: `cluster c: expiry: "soon": want a duration such as 30m or 4h`},
 		"option":         {text: good + "defaults: {soak: long}\n", want: `cluster c: defaults: soak: "long": want a duration such as 90s, 45m or 1h30m`},
 		"unknown option": {text: good + "defaults: {soaking: 1h}\n", want: `cluster c: defaults: soaking: "1h": there is no such option; want target-version, `},
+		"waivers":        {text: good + "defaults: {accept: [no-pdb a/b until=2026-12-31 reason=x, nope c/d until=2026-12-31 reason=y]}\n", want: "cluster c: defaults: accept: there is no check nope; want one of "},
 		"provider":       {text: strings.Replace(good, "name: c,", "name: c, provider: self-managed,", 1), want: `cluster c: provider: "self-managed": not supported yet; want gke`},
 		"verb":           {text: strings.Replace(good, "name: c,", "name: plan,", 1), want: `cluster plan: name: "plan" is a word of the command /upgrade`},
 		"twice":          {text: good + "- {name: c, project: p, location: l}\n", want: "cluster c: there are two of that name"},

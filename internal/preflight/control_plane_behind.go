@@ -9,7 +9,7 @@ import (
 // controlPlaneBehind: nodes must not be newer than their control plane.
 func controlPlaneBehind() Check {
 	return Check{
-		Name: "control-plane-behind", Severities: []upgrade.Severity{upgrade.Blocker},
+		Name: "control-plane-behind", Severities: []upgrade.Severity{upgrade.Blocker}, Binding: true,
 		Title: "The control plane is older than the target",
 		Why:   "Nodes must not be newer than their control plane: the kubelet would speak to an API that does not know it.",
 		find:  findControlPlaneBehind,

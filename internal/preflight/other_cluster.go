@@ -10,7 +10,7 @@ import (
 // otherCluster: the Kubernetes API and the provider speak of two clusters.
 func otherCluster() Check {
 	return Check{
-		Name: "other-cluster", Severities: []upgrade.Severity{upgrade.Blocker},
+		Name: "other-cluster", Severities: []upgrade.Severity{upgrade.Blocker}, Binding: true,
 		Title: "Kubernetes shows other nodes than the provider has",
 		Why:   "Its API is then another cluster's, and a pool that is full in one would look empty in the other, and be deleted.",
 		find:  findOtherCluster,

@@ -7,7 +7,7 @@ import (
 // poolNameTaken: the name that the new pool gets is not free.
 func poolNameTaken() Check {
 	return Check{
-		Name: "pool-name-taken", Severities: []upgrade.Severity{upgrade.Blocker},
+		Name: "pool-name-taken", Severities: []upgrade.Severity{upgrade.Blocker}, Binding: true,
 		Title: "The new pool's name is taken",
 		Why:   "A pool of that name that no run made, or that has another version, is somebody else's: it is neither used nor deleted.",
 		find:  findTakenNames,

@@ -39,16 +39,24 @@ func TestThePageSaysWhatTheCodeDoes(t *testing.T) {
 func page() string {
 	var b strings.Builder
 	b.WriteString("# Preflight checks\n\nWhat `plan` looks for before anything is touched. A **blocker** stops `upgrade` from starting, a **warning** should be known to\n" +
-		"who starts it, an **info** is worth a line. Where a consent is named, `upgrade` starts only with it.\n\n" +
-		"This page is made from the code: `go test ./internal/preflight -update`.\n\n| check | severity | finds | why | consent |\n| --- | --- | --- | --- | --- |\n")
+		"who starts it, an **info** is worth a line. What cannot be told, because something may not be read, is **unknown**: it counts as a\n" +
+		"blocker where the check can block, and as a warning otherwise.\n\n" +
+		"What a person may allow is in the last column. A consent is an input of its own, for all that the check finds, and `upgrade` starts only with it.\n" +
+		"`accept` is for one object, with a reason and for a time; a line each:\n\n```\nsingle-replica default/reports until=2026-12-31 reason=a batch worker that nobody waits for\n```\n\n" +
+		"The object is NAME, NAMESPACE/NAME, KIND/NAME or KIND/NAMESPACE/NAME. A waiver counts to the end of its day in UTC, shows in the plan, and\n" +
+		"is part of what the digest covers. One that does nothing is told too.\n\n" +
+		"This page is made from the code: `go test ./internal/preflight -update`.\n\n| check | severity | finds | why | allowed with |\n| --- | --- | --- | --- | --- |\n")
 	for _, c := range preflight.Checks() {
 		severities := make([]string, len(c.Severities))
 		for i, s := range c.Severities {
 			severities[i] = string(s)
 		}
-		consent := ""
-		if c.Consent != "" {
+		consent := "`accept`"
+		switch {
+		case c.Consent != "":
 			consent = "`" + string(c.Consent) + "`"
+		case c.Binding, slices.Equal(c.Severities, []upgrade.Severity{upgrade.Info}):
+			consent = ""
 		}
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s |\n", c.Name, strings.Join(severities, ", "), c.Title, c.Why, consent)
 	}
@@ -156,5 +164,19 @@ func TestWhatIsFound(t *testing.T) {
 				t.Error(diff)
 			}
 		})
+	}
+}
+
+func TestWaiversAreOfChecksThatCanBeAccepted(t *testing.T) {
+	for check, want := range map[string]string{
+		"single-replica": "",
+		"no-such-check":  "there is no check no-such-check; want one of ",
+		"bare-pods":      "what bare-pods finds is not accepted one by one, but allowed with allow-bare-pods: true",
+		"other-cluster":  "what other-cluster finds cannot be accepted: ",
+	} {
+		err := preflight.CheckWaivers([]upgrade.Waiver{{Check: check, Object: "x"}})
+		if got := fmt.Sprint(err); want == "" && err != nil || want != "" && !strings.HasPrefix(got, want) {
+			t.Errorf("%s: got %q, want %q", check, got, want)
+		}
 	}
 }

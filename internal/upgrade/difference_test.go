@@ -100,8 +100,9 @@ func TestWhateverChangesTheDigestHasASentence(t *testing.T) {
 
 func TestEstimates(t *testing.T) {
 	p := build(t, sample(), options())
-	// New pool 4 min; n1 has web-1 and one-1 (side by side), n2 web-2: a minute each; n3 a Job, which nothing is known of; soak 1 h; deletion 4 min.
-	if want := 4*time.Minute + time.Minute + time.Minute + 2*time.Second + time.Hour + 4*time.Minute; p.Estimate() != want {
+	// New pool 4 min; n1 has web-1 and one-1 (side by side), n2 web-2: half a minute each, as long as a pod takes to start, and as long as
+	// one may take to stop; n3 a Job, which nothing is known of; soak 1 h; deletion 4 min.
+	if want := 4*time.Minute + 30*time.Second + 30*time.Second + 2*time.Second + time.Hour + 4*time.Minute; p.Estimate() != want {
 		t.Errorf("the plan takes %s, want %s", p.Estimate(), want)
 	}
 	start := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)

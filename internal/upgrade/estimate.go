@@ -5,15 +5,17 @@ import "time"
 // What an estimate assumes where the cluster does not say. None is a promise: they are what common clusters show, and measured drains
 // take their place as soon as there are some.
 const (
-	assumedStartUp    = 30 * time.Second // from binding a pod to its being Ready
+	assumedStartUp    = 30 * time.Second // from binding a pod to its being Ready, where no pod of its workload shows it
+	longestStartUp    = 10 * time.Minute // what is believed of what pods show
 	assumedGrace      = 30 * time.Second // what is used of a longer grace period
 	assumedNewNodes   = 4 * time.Minute  // from asking for a pool to its nodes being Ready
 	assumedDeletion   = 4 * time.Minute  // of a pool
 	assumedEmptyDrain = 2 * time.Second  // of a node that nothing has to leave
 )
 
-// estimate sets how long each step takes when all goes well.
+// estimate sets how long each step takes when all goes well, and what the pools cost besides.
 func estimate(p *Plan, s State) {
+	drains := estimateDrains(s)
 	for i, step := range p.Steps {
 		switch step.Kind {
 		case CreatePool:
@@ -23,35 +25,105 @@ func estimate(p *Plan, s State) {
 		case Soak:
 			p.Steps[i].Estimate = p.Options.Soak
 		case DrainNode:
-			p.Steps[i].Estimate = Seconds(estimateDrain(s, step.Node))
+			p.Steps[i].Estimate = Seconds(max(assumedEmptyDrain, drains[step.Node]))
+		}
+	}
+	for i := range p.Pools {
+		if p.Pools[i].Action == Migrate {
+			p.Pools[i].Surge = surge(p.Pools[i], p.Steps)
 		}
 	}
 }
 
-// estimateDrain is the longest of the node's workloads: each loses as many pods at a time as its budgets allow, one where it has none,
-// and waits for a replacement each time.
-func estimateDrain(s State, node string) time.Duration {
-	pods, allowed, grace := map[string]int{}, map[string]int{}, map[string]time.Duration{}
+// estimateDrains is how long each node's drain takes, by the node's name: as long as that of the slowest of its workloads.
+func estimateDrains(s State) map[string]time.Duration {
+	type place struct{ node, workload string }
+	leaving := map[place]*leaving{}
+	startUps := map[string]time.Duration{}
 	for _, p := range s.Pods {
-		if p.Node != node || p.Disposition() != Moves {
+		if p.Disposition() != Moves {
 			continue
 		}
-		w := p.Workload.UID
-		pods[w]++
-		grace[w] = max(grace[w], min(p.Grace, assumedGrace))
-		allowed[w] = 1
-		for i, key := range p.Budgets {
-			if i == 0 || s.Budgets[key].Allowed < allowed[w] {
-				allowed[w] = max(1, s.Budgets[key].Allowed)
-			}
+		startUps[p.Workload.UID] = max(startUps[p.Workload.UID], min(p.StartUp, longestStartUp))
+		if p.Node == "" {
+			continue
 		}
+		at := place{p.Node, p.Workload.UID}
+		if leaving[at] == nil {
+			leaving[at] = newLeaving(p.Workload)
+		}
+		leaving[at].add(p, s)
 	}
-	longest := assumedEmptyDrain
-	for w, n := range pods {
-		waves := (n + allowed[w] - 1) / allowed[w]
-		longest = max(longest, time.Duration(waves)*(grace[w]+assumedStartUp))
+	longest := map[string]time.Duration{}
+	for at, l := range leaving {
+		startUp := startUps[at.workload]
+		if startUp == 0 {
+			startUp = assumedStartUp
+		}
+		longest[at.node] = max(longest[at.node], l.takes(startUp+s.Workloads[at.workload].MinReady))
 	}
 	return longest
+}
+
+// leaving are the pods of one workload that leave one node.
+type leaving struct {
+	pods int
+	// atOnce is how many may be away at a time.
+	atOnce int
+	grace  time.Duration
+	// inOrder tells that a replacement has the old pod's name, and so starts only once that is gone.
+	inOrder bool
+}
+
+func newLeaving(w Ref) *leaving { return &leaving{inOrder: w.Kind == "StatefulSet"} }
+
+func (l *leaving) add(p Pod, s State) {
+	l.pods++
+	l.grace = max(l.grace, min(p.Grace, assumedGrace))
+	l.atOnce = 1 // where nothing says how many it can do without
+	for i, key := range p.Budgets {
+		if i == 0 || s.Budgets[key].Allowed < l.atOnce {
+			l.atOnce = max(1, s.Budgets[key].Allowed)
+		}
+	}
+}
+
+// takes is the time until all have gone and their replacements, each of which is up after startUp, are there.
+func (l *leaving) takes(startUp time.Duration) time.Duration {
+	wave := startUp
+	if l.inOrder {
+		wave += l.grace
+	}
+	waves := (l.pods + l.atOnce - 1) / l.atOnce
+	return time.Duration(waves-1)*wave + max(l.grace, wave)
+}
+
+// Surge is what a pool costs beside what it costs anyway.
+type Surge struct {
+	// Nodes is how many nodes there are more, and NodeHours for how long in all, if all goes well.
+	Nodes     int     `json:"nodes"`
+	NodeHours float64 `json:"nodeHours"`
+	// Stays tells that the old nodes stay until a person deletes them, which NodeHours does not count.
+	Stays bool `json:"stays,omitempty"`
+}
+
+// surge is the new pool's size, from its beginning to the end of the old one.
+func surge(pool PoolPlan, steps []Step) Surge {
+	s := Surge{Nodes: pool.NodesPerZone * len(pool.Zones), Stays: true}
+	var both time.Duration
+	there := false
+	for _, step := range steps {
+		there = there || step.Kind == CreatePool && step.Pool == pool.Name
+		if there {
+			both += time.Duration(step.Estimate)
+		}
+		if step.Kind == DeletePool && step.Pool == pool.Name {
+			s.Stays = false
+			break
+		}
+	}
+	s.NodeHours = float64(s.Nodes) * both.Hours()
+	return s
 }
 
 // Estimate is how long the plan takes when all goes well.

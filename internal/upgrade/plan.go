@@ -66,7 +66,8 @@ type PoolPlan struct {
 	Zones       []string    `json:"zones,omitempty"`
 	Autoscaling Autoscaling `json:"autoscaling"`
 	// PodsToMove counts the pods that the drains evict.
-	PodsToMove int `json:"podsToMove"`
+	PodsToMove int   `json:"podsToMove"`
+	Surge      Surge `json:"surge"`
 	// DrainTimeout is what automatic came to.
 	DrainTimeout Seconds         `json:"drainTimeout,omitempty"`
 	Config       json.RawMessage `json:"config,omitempty"`
@@ -161,6 +162,7 @@ func BuildPlan(s Snapshot, o Options, inspect Inspector) (Plan, error) {
 	}
 	plan.Steps = append(plan.Steps, steps(plan)...)
 	estimate(&plan, s.State)
+	markNoReturn(&plan, s.State)
 	plan.Findings = waive(append([]Finding{}, inspect(s, plan)...), o.Accept, s.TakenAt)
 	slices.SortStableFunc(plan.Findings, func(a, b Finding) int { return severityRank(a.Severity) - severityRank(b.Severity) })
 	plan.Verdict = verdict(plan.Findings)
@@ -306,4 +308,30 @@ func steps(p Plan) []Step {
 		finish(pool)
 	}
 	return list
+}
+
+// markNoReturn says which steps cannot be undone.
+func markNoReturn(p *Plan, s State) {
+	bare := map[string][]string{}
+	for _, pod := range s.Pods {
+		if pod.Disposition() == Lost {
+			bare[pod.Node] = append(bare[pod.Node], pod.Key())
+		}
+	}
+	for i, step := range p.Steps {
+		switch {
+		case step.Kind == DeletePool:
+			p.Steps[i].NoReturn = fmt.Sprintf("a rollback does not bring %s back", step.Pool)
+		case step.Kind == DrainNode && len(bare[step.Node]) > 0:
+			p.Steps[i].NoReturn = "nothing makes these again: " + firstOf(bare[step.Node], 5)
+		}
+	}
+}
+
+// firstOf lists the first few of many.
+func firstOf(names []string, most int) string {
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }

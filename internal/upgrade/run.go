@@ -56,6 +56,8 @@ type Step struct {
 	Operation string `json:"operation,omitempty"`
 	// Estimate is how long the step was expected to take when the plan was made, zero for next to nothing.
 	Estimate Seconds `json:"estimate,omitempty"`
+	// NoReturn says what cannot be undone once the step has begun, empty where all can.
+	NoReturn string `json:"pointOfNoReturn,omitempty"`
 	// Baseline is what a drain that is not done found when it first began.
 	Baseline *Baseline `json:"baseline,omitempty"`
 }

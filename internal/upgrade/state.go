@@ -60,6 +60,8 @@ type Pod struct {
 	Pending    bool
 	Ready      bool
 	ReadySince time.Time
+	// StartUp is how long the pod took from being bound to its node to being Ready, zero where that cannot be told.
+	StartUp time.Duration
 	// EndsBy is the end of the grace period of a pod that is being deleted, zero for any other pod.
 	EndsBy time.Time
 	// Grace is the pod's own termination grace period.
