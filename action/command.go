@@ -3,11 +3,9 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -154,19 +152,6 @@ func planCode(p upgrade.Plan, failOn string) int {
 		return exitBlocked
 	}
 	return exitDone
-}
-
-// missingConsents says which consents are missing and what each would allow, a line each.
-func missingConsents(p upgrade.Plan, missing []upgrade.Consent) string {
-	var lines []string
-	for _, c := range missing {
-		for _, f := range p.Findings {
-			if f.Consent == c {
-				lines = append(lines, fmt.Sprintf("%s %s; allow it with %s: true", f.Object, f.Problem, c))
-			}
-		}
-	}
-	return strings.Join(lines, "\n")
 }
 
 // reportPath is where a report file goes, or "".

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/sethvargo/go-githubactions"
 
@@ -38,19 +37,7 @@ func newOutput(log io.Writer, getenv func(string) string) *output {
 // line writes a line of the log. Every line begins with words of ours, and what comes from the cluster is cleaned, so that a
 // name or message in it can give the runner no command.
 func (o *output) line(format string, args ...any) {
-	fmt.Fprintln(o.log, clean(fmt.Sprintf(format, args...)))
-}
-
-// clean makes text fit for one line of a runner's log: control characters, line breaks among them, become spaces, and the
-// runner's older command marker, which counts anywhere in a line, is broken up.
-func clean(text string) string {
-	text = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
-		}
-		return r
-	}, text)
-	return strings.ReplaceAll(text, "##[", "## [")
+	fmt.Fprintln(o.log, report.Clean(fmt.Sprintf(format, args...)))
 }
 
 // onRunner tells whether a GitHub runner reads the log.
@@ -63,11 +50,11 @@ func (o *output) fail(code int, title string, err error) int {
 		o.line("upshift: %s: %s", title, l)
 	}
 	if o.onRunner() {
-		o.gha.WithFieldsMap(map[string]string{"title": "Upshift: " + title}).Errorf("%s", clean(strings.Join(lines, "; ")))
+		o.gha.WithFieldsMap(map[string]string{"title": "Upshift: " + title}).Errorf("%s", report.Clean(strings.Join(lines, "; ")))
 	}
-	fmt.Fprintf(&o.summary, "\n> [!CAUTION]\n> **%s**\n", markdown(title))
+	fmt.Fprintf(&o.summary, "\n> [!CAUTION]\n> **%s**\n", report.EscapeMarkdown(title))
 	for _, l := range lines {
-		fmt.Fprintf(&o.summary, "> %s<br>\n", markdown(l))
+		fmt.Fprintf(&o.summary, "> %s<br>\n", report.EscapeMarkdown(l))
 	}
 	return o.finish(code)
 }
@@ -105,17 +92,22 @@ func (o *output) setJSON(name string, value any) {
 
 // plan prints the plan everywhere.
 func (o *output) plan(p upgrade.Plan, cfg config, api string) error {
-	o.writePlan(p, cfg.granted, api)
-	summary, err := planSummary(p, cfg.granted)
+	view := report.Look(p, cfg.granted)
+	for _, l := range view.Text(fmt.Sprintf("%s of GKE, and the Kubernetes API at %s", p.Cluster.Name, api)) {
+		o.line("%s", l)
+	}
+	summary, err := view.Markdown()
 	if err != nil {
 		return fmt.Errorf("plan for the job summary: %w", err)
 	}
 	o.summary.WriteString(summary)
 	o.set("digest", p.Digest)
 	o.set("verdict", string(p.Verdict))
-	o.setJSON("findings", map[upgrade.Severity]int{
-		upgrade.Blocker: p.Count(upgrade.Blocker), upgrade.Warning: p.Count(upgrade.Warning), upgrade.Info: p.Count(upgrade.Info),
-	})
+	counts := map[upgrade.Severity]int{}
+	for _, s := range upgrade.Severities {
+		counts[s] = p.Count(s)
+	}
+	o.setJSON("findings", counts)
 	o.setJSON("consents", p.Consents)
 	o.set("control-plane-version", p.Cluster.ControlPlaneVersion)
 	return writeReport(cfg.reportDir, "plan.json", p)
@@ -136,7 +128,7 @@ func (o *output) startRun(run *upgrade.Run) {
 
 // summarize puts how the run went into the job summary.
 func (o *output) summarize(run *upgrade.Run) {
-	summary, err := runSummary(run)
+	summary, err := report.RunMarkdown(run, time.Now())
 	if err != nil {
 		o.line("upshift: run for the job summary: %s", err)
 	}
@@ -189,7 +181,7 @@ func (o *output) endRun(run *upgrade.Run, err error, first *upgrade.Request) int
 	if problem == "" {
 		problem = err.Error()
 	}
-	return o.fail(exit, title, errors.New(clean(problem)))
+	return o.fail(exit, title, errors.New(report.Clean(problem)))
 }
 
 // exitCode is what the end of a run means for the command that carried it out.
@@ -235,7 +227,7 @@ func (o *output) results(run *upgrade.Run) {
 // unfinished tells that a plan is that of a run that is not over.
 func (o *output) unfinished(run *upgrade.Run) {
 	o.line("Run %s of this plan is %s: upgrade goes on with it, or resume if it is paused.", run.ID, run.State)
-	fmt.Fprintf(&o.summary, "> [!NOTE]\n> Run %s of this plan is %s.\n\n", markdown(run.ID), run.State)
+	fmt.Fprintf(&o.summary, "> [!NOTE]\n> Run %s of this plan is %s.\n\n", report.EscapeMarkdown(run.ID), run.State)
 }
 
 // run prints how far a run is.

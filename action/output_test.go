@@ -52,21 +52,6 @@ func TestAnOutputCannotSetAnother(t *testing.T) {
 	}
 }
 
-func TestMarkdownFromAClusterIsHarmless(t *testing.T) {
-	p := upgrade.Plan{Cluster: upgrade.Cluster{Name: "<script>"}, Findings: []upgrade.Finding{{
-		Check: "c", Severity: upgrade.Warning, Object: upgrade.Ref{Kind: "Pod", Name: "a|b"}, Problem: "@everyone `x` [a](http://b) #1\nnew row",
-	}}}
-	summary, err := planSummary(p, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, bad := range []string{"<script>", "a|b", "@everyone", "`x`", "[a](", "\nnew row"} {
-		if strings.Contains(summary, bad) {
-			t.Errorf("the summary contains %q:\n%s", bad, summary)
-		}
-	}
-}
-
 func TestExitCodesOfPlan(t *testing.T) {
 	with := func(severities ...upgrade.Severity) upgrade.Plan {
 		var p upgrade.Plan
@@ -75,6 +60,9 @@ func TestExitCodesOfPlan(t *testing.T) {
 		}
 		return p
 	}
+	accepted, cannotBlock, canBlock := with(upgrade.Blocker), with(upgrade.UnknownSeverity), with(upgrade.UnknownSeverity)
+	accepted.Findings[0].Waiver = &upgrade.Waiver{}
+	canBlock.Findings[0].Blocks = true
 	for _, test := range []struct {
 		name   string
 		plan   upgrade.Plan
@@ -87,6 +75,10 @@ func TestExitCodesOfPlan(t *testing.T) {
 		{"a warning", with(upgrade.Warning), "blocker", 0},
 		{"a warning, warning", with(upgrade.Warning), "warning", 3},
 		{"an info, warning", with(upgrade.Info), "warning", 0},
+		{"a blocker that is accepted", accepted, "blocker", 0},
+		{"unknown, where it can block", canBlock, "blocker", 3},
+		{"unknown, where it cannot block", cannotBlock, "blocker", 0},
+		{"unknown, where it cannot block, warning", cannotBlock, "warning", 3},
 	} {
 		if got := planCode(test.plan, test.failOn); got != test.want {
 			t.Errorf("%s: exit code %d, want %d", test.name, got, test.want)

@@ -130,7 +130,7 @@ func (c *command) startRun(ctx context.Context, work *session.Work) int {
 		return c.out.fail(exitBlocked, "blocked", errors.New(strings.Join(report.Blockers(plan), "\n")))
 	}
 	if missing := plan.MissingConsents(c.cfg.granted); len(missing) > 0 {
-		return c.out.fail(exitBlocked, "consent is missing", errors.New(missingConsents(plan, missing)))
+		return c.out.fail(exitBlocked, "consent is missing", errors.New(strings.Join(report.MissingConsents(plan, missing), "\n")))
 	}
 	now := time.Now().UTC()
 	run := upgrade.NewRun(upgrade.NewRunID(now), plan, now)

@@ -26,9 +26,9 @@ func Step(p upgrade.Plan, s upgrade.Step) string {
 	case upgrade.DrainNode:
 		return fmt.Sprintf("%s: %s, then wait until its workloads are as available as before", s.Kind, s.Node)
 	case upgrade.Soak:
-		return fmt.Sprintf("%s: %s", s.Kind, time.Duration(p.Options.Soak))
+		return fmt.Sprintf("%s: %s", s.Kind, Short(time.Duration(p.Options.Soak)))
 	case upgrade.DeletePool:
-		return fmt.Sprintf("%s: %s; the point of no return for this pool", s.Kind, s.Pool)
+		return fmt.Sprintf("%s: %s", s.Kind, s.Pool)
 	case upgrade.RestoreAutoscaling:
 		return fmt.Sprintf("%s: %s gets %s", s.Kind, pool.NewName, pool.Autoscaling.Summary)
 	}
@@ -89,7 +89,7 @@ func Took(run *upgrade.Run, now time.Time) time.Duration {
 func Blockers(p upgrade.Plan) []string {
 	var lines []string
 	for _, f := range p.Findings {
-		if f.Severity == upgrade.Blocker {
+		if f.Stops() {
 			lines = append(lines, fmt.Sprintf("%s %s", f.Object, f.Problem))
 		}
 	}
@@ -102,4 +102,35 @@ func Was(run *upgrade.Run) string {
 		return "left running by " + run.Holder().String()
 	}
 	return fmt.Sprintf("%s (%s)", run.State, run.Problem)
+}
+
+// About shows a duration as people say it: "about 1 h 12 min".
+func About(d time.Duration) string {
+	switch {
+	case d < 45*time.Second:
+		return "less than a minute"
+	case d.Round(time.Minute) < time.Hour:
+		return fmt.Sprintf("about %d min", int(d.Round(time.Minute)/time.Minute))
+	}
+	d = d.Round(time.Minute)
+	if minutes := int(d/time.Minute) % 60; minutes > 0 {
+		return fmt.Sprintf("about %d h %d min", int(d/time.Hour), minutes)
+	}
+	return fmt.Sprintf("about %d h", int(d/time.Hour))
+}
+
+// Short is About without the word, and exact below a minute.
+func Short(d time.Duration) string {
+	if d < time.Minute {
+		return d.Round(time.Second).String()
+	}
+	return strings.TrimPrefix(About(d), "about ")
+}
+
+// First lists the first few of many.
+func First(names []string, most int) string {
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }

@@ -69,29 +69,6 @@ func at(t time.Time) string {
 	return fmt.Sprintf("<!date^%d^{date_short_pretty} {time}|%s>", t.Unix(), t.UTC().Format("2006-01-02 15:04 UTC"))
 }
 
-// about shows a duration as people say it: "about 1 h 12 min".
-func about(d time.Duration) string {
-	switch {
-	case d < 45*time.Second:
-		return "less than a minute"
-	case d.Round(time.Minute) < time.Hour:
-		return fmt.Sprintf("about %d min", int(d.Round(time.Minute)/time.Minute))
-	}
-	d = d.Round(time.Minute)
-	if minutes := int(d/time.Minute) % 60; minutes > 0 {
-		return fmt.Sprintf("about %d h %d min", int(d/time.Hour), minutes)
-	}
-	return fmt.Sprintf("about %d h", int(d/time.Hour))
-}
-
-// short is about without the word, and exact below a minute.
-func short(d time.Duration) string {
-	if d < time.Minute {
-		return d.Round(time.Second).String()
-	}
-	return strings.TrimPrefix(about(d), "about ")
-}
-
 // builder puts a message together and keeps count of its size.
 type builder struct {
 	blocks []slackapi.Block

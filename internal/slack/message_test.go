@@ -21,6 +21,7 @@ import (
 
 	"github.com/upshift-k8s/upshift/internal/lab/slackemu"
 	"github.com/upshift-k8s/upshift/internal/lab/testbed"
+	"github.com/upshift-k8s/upshift/internal/report"
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
 
@@ -452,7 +453,7 @@ func TestDurationsReadAsPeopleSayThem(t *testing.T) {
 		time.Hour: {"about 1 h", "1 h"}, 72 * time.Minute: {"about 1 h 12 min", "1 h 12 min"}, 119*time.Minute + 45*time.Second: {"about 2 h", "2 h"},
 		59*time.Minute + 40*time.Second: {"about 1 h", "1 h"}, 59*time.Minute + 20*time.Second: {"about 59 min", "59 min"}, 49 * time.Hour: {"about 49 h", "49 h"},
 	} {
-		if got := [2]string{about(d), short(d)}; got != want {
+		if got := [2]string{report.About(d), report.Short(d)}; got != want {
 			t.Errorf("%s: %q, want %q", d, got, want)
 		}
 	}

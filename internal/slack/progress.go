@@ -119,7 +119,7 @@ func (p Progress) now() []string {
 	}
 	if run.State == upgrade.Running {
 		left := run.Remaining(p.Now)
-		lines = append(lines, fmt.Sprintf("Left: %s, done at %s if all goes well.", about(left), at(p.Now.Add(left).Truncate(time.Minute))))
+		lines = append(lines, fmt.Sprintf("Left: %s, done at %s if all goes well.", report.About(left), at(p.Now.Add(left).Truncate(time.Minute))))
 	}
 	for _, s := range run.Steps {
 		if s.Kind == upgrade.DeletePool && s.State != upgrade.StepDone {

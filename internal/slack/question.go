@@ -3,7 +3,6 @@ package slack
 import (
 	"fmt"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/upshift-k8s/upshift/internal/report"
@@ -136,7 +135,7 @@ func list(names []string, most int) string {
 }
 
 func verdict(p upgrade.Plan) string {
-	return fmt.Sprintf("*Findings*: %s, %s, %s", report.Plural(p.Count(upgrade.Blocker), "blocker"), report.Plural(p.Count(upgrade.Warning), "warning"), report.Plural(p.Count(upgrade.Info), "info"))
+	return "*Findings*: " + report.FindingCounts(p)
 }
 
 // findings puts the plan's findings into the message, and returns those that it has no room for.
@@ -149,13 +148,22 @@ func (b *builder) findings(p upgrade.Plan) (left []string) {
 	return left
 }
 
-var severityIcons = map[upgrade.Severity]string{upgrade.Blocker: ":no_entry:", upgrade.Warning: ":warning:", upgrade.Info: ":information_source:"}
+var severityIcons = map[upgrade.Severity]string{
+	upgrade.Blocker: ":no_entry:", upgrade.UnknownSeverity: ":grey_question:", upgrade.Warning: ":warning:", upgrade.Info: ":information_source:",
+}
 
 // findings are the plan's, the gravest first, each with its object, what was seen, and what to do.
 func findings(p upgrade.Plan) []string {
 	var lines []string
 	for _, f := range p.Findings {
-		line := fmt.Sprintf("%s %s: %s %s", severityIcons[f.Severity], Escape(f.Check), code(f.Object.String()), Escape(f.Problem))
+		icon := severityIcons[f.Severity]
+		if f.Waiver != nil {
+			icon = ":ballot_box_with_check:"
+		}
+		line := fmt.Sprintf("%s %s: %s %s", icon, Escape(f.Check), code(f.Object.String()), Escape(f.Problem))
+		if w := f.Waiver; w != nil {
+			line += fmt.Sprintf(". Accepted until %s: %s", w.Until, Escape(w.Reason))
+		}
 		if f.Consent != "" {
 			line += ". Consent: " + code(string(f.Consent))
 		}
@@ -187,39 +195,12 @@ func consents(p upgrade.Plan) []string {
 
 // timing says how long it takes, and where it can no longer be undone.
 func timing(p upgrade.Plan) string {
-	var parts []string
-	total, until := time.Duration(0), time.Duration(-1)
-	sums := map[upgrade.StepKind]time.Duration{}
-	drains := 0
-	var noReturn []string
-	for _, s := range p.Steps {
-		if s.Kind == upgrade.DeletePool {
-			noReturn = append(noReturn, s.Pool)
-			if until < 0 {
-				until = total
-			}
-		}
-		if s.Kind == upgrade.DrainNode {
-			drains++
-		}
-		total += time.Duration(s.Estimate)
-		sums[s.Kind] += time.Duration(s.Estimate)
-	}
-	for _, kind := range []struct {
-		kind upgrade.StepKind
-		text string
-	}{
-		{upgrade.CreatePool, "new nodes"}, {upgrade.DrainNode, report.Plural(drains, "drain")}, {upgrade.Soak, "soak"}, {upgrade.DeletePool, "deleting old pools"},
-	} {
-		if d := sums[kind.kind]; d > 0 {
-			parts = append(parts, kind.text+" "+short(d))
-		}
-	}
-	text := fmt.Sprintf("*Takes* %s if all goes well (%s).", about(total), strings.Join(parts, ", "))
-	if len(noReturn) == 0 {
+	t := report.TimingOf(p)
+	text := "*Takes* " + Escape(t.Takes()) + "."
+	if len(t.NoReturn) == 0 {
 		return text + "\n*Point of no return*: none, the old pools are kept."
 	}
-	return text + fmt.Sprintf("\n*Point of no return*: deleting %s, %s after the start. Until then a rollback moves the pods back.", list(noReturn, shownNodes), about(until))
+	return text + fmt.Sprintf("\n*Point of no return*: deleting %s, %s after the start. Until then a rollback moves the pods back.", list(t.NoReturn, shownNodes), report.About(t.Until))
 }
 
 // votes says who said what so far.
