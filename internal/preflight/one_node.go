@@ -2,7 +2,6 @@ package preflight
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
@@ -18,26 +17,32 @@ func oneNode() Check {
 }
 
 func findOneNode(in Input) []upgrade.Finding {
-	var found []upgrade.Finding
-	all := map[string][]upgrade.Pod{}
-	for _, p := range in.State.Pods {
-		if !p.Finished && !p.Terminating() {
-			all[p.Workload.UID] = append(all[p.Workload.UID], p)
-		}
+	type placed struct {
+		node   string
+		pods   int
+		spread bool
 	}
-	several := func(p upgrade.Pod) bool {
-		w, ok := in.State.Workloads[p.Workload.UID]
-		return ok && w.Wanted > 1 && p.Disposition() == upgrade.Moves
-	}
-	for _, f := range byWorkload(in.Moving, several, func(owner upgrade.Ref, _ []upgrade.Pod) upgrade.Finding { return upgrade.Finding{Object: owner} }) {
-		pods := all[f.Object.UID]
-		if len(pods) < 2 || slices.ContainsFunc(pods, func(p upgrade.Pod) bool { return p.Node != pods[0].Node }) {
+	all := map[string]placed{}
+	for i := range in.State.Pods {
+		p := &in.State.Pods[i]
+		if p.Finished || p.Terminating() {
 			continue
 		}
-		f.Severity, f.Evidence = upgrade.Info, []string{"node " + pods[0].Node}
-		f.Problem = fmt.Sprintf("has all of its %d pods on one node, and would lose them together with it", len(pods))
-		f.Remedy = "spread them: topologySpreadConstraints over kubernetes.io/hostname"
-		found = append(found, f)
+		at := all[p.Workload.UID]
+		at.spread = at.spread || at.pods > 0 && at.node != p.Node
+		at.node, at.pods = p.Node, at.pods+1
+		all[p.Workload.UID] = at
 	}
-	return found
+	together := func(p upgrade.Pod) bool {
+		w, ok := in.State.Workloads[p.Workload.UID]
+		at := all[p.Workload.UID]
+		return ok && w.Wanted > 1 && p.Disposition() == upgrade.Moves && at.pods > 1 && !at.spread
+	}
+	return byWorkload(in.Moving, together, func(owner upgrade.Ref, of []upgrade.Pod) upgrade.Finding {
+		return upgrade.Finding{
+			Severity: upgrade.Info, Object: owner, Evidence: []string{"node " + of[0].Node},
+			Problem: fmt.Sprintf("has all of its %d pods on one node, and would lose them together with it", all[owner.UID].pods),
+			Remedy:  "spread them: topologySpreadConstraints over kubernetes.io/hostname",
+		}
+	})
 }

@@ -2,6 +2,7 @@ package upgrade
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 )
 
@@ -74,19 +75,31 @@ func (b Budget) Why() string {
 
 // PodsOn returns the pods on the nodes of the pools that are migrated and that do not simply leave with their node.
 func PodsOn(s State, pools []PoolPlan) []Pod {
-	migrated := map[string]bool{}
+	n := 0
+	for range podsOn(s, pools) {
+		n++
+	}
+	pods := make([]Pod, 0, n) // there can be very many, and growing a slice copies them
+	for p := range podsOn(s, pools) {
+		pods = append(pods, *p)
+	}
+	return pods
+}
+
+func podsOn(s State, pools []PoolPlan) iter.Seq[*Pod] {
+	migrated, on := map[string]bool{}, map[string]bool{}
 	for _, p := range pools {
 		migrated[p.Name] = p.Action == Migrate
 	}
-	on := map[string]bool{}
 	for _, n := range s.Nodes {
 		on[n.Name] = migrated[n.Pool]
 	}
-	var pods []Pod
-	for _, p := range s.Pods {
-		if p.Node != "" && on[p.Node] && p.Disposition() != Stays {
-			pods = append(pods, p)
+	return func(yield func(*Pod) bool) {
+		for i := range s.Pods {
+			p := &s.Pods[i]
+			if p.Node != "" && on[p.Node] && p.Disposition() != Stays && !yield(p) {
+				return
+			}
 		}
 	}
-	return pods
 }

@@ -173,7 +173,7 @@ func BuildPlan(s Snapshot, o Options, inspect Inspector) (Plan, error) {
 	}
 	slices.Sort(plan.Consents)
 	plan.Budgets = map[string]json.RawMessage{}
-	for _, pod := range PodsOn(s.State, plan.Pools) {
+	for pod := range podsOn(s.State, plan.Pools) {
 		for _, key := range pod.Budgets {
 			plan.Budgets[key] = s.State.Budgets[key].Spec
 		}
@@ -240,7 +240,7 @@ func planPool(s Snapshot, o Options, pool Pool, version string) PoolPlan {
 	slices.Sort(p.Nodes)
 	p.NodesPerZone = s.State.NodesPerZone(pool.Name)
 	grace := time.Duration(0)
-	for _, pod := range PodsOn(s.State, []PoolPlan{p}) {
+	for pod := range podsOn(s.State, []PoolPlan{p}) {
 		if pod.Disposition() == Moves {
 			p.PodsToMove++
 		}
