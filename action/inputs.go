@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sethvargo/go-githubactions"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/rest"
 
 	"github.com/upshift-k8s/upshift/internal/gke"
@@ -55,8 +56,8 @@ func inputs() []input {
 		{"command", "plan", "what to do: " + strings.Join(commands, ", "), oneOf(func(c *config) *string { return &c.command }, commands)},
 		{"provider", "gke", "who runs the cluster: gke", oneOf(nil, []string{"gke"}, "self-managed")},
 		{"cluster", "", "the cluster's name, or projects/P/locations/L/clusters/C; required", setCluster},
-		{"project", "", "the Google Cloud project, for a bare cluster name", func(c *config, v string) error { return word(&c.cluster.Project, v) }},
-		{"location", "", "the cluster's region or zone, for a bare cluster name", func(c *config, v string) error { return word(&c.cluster.Location, v) }},
+		{"project", "", "the Google Cloud project, for a bare cluster name", func(c *config, v string) error { return part(&c.cluster.Project, v, gke.CheckProject) }},
+		{"location", "", "the cluster's region or zone, for a bare cluster name", func(c *config, v string) error { return part(&c.cluster.Location, v, gke.CheckLocation) }},
 		{"target-version", "", "the version to go to: " + upgrade.TargetForms + "; required for plan and upgrade", option("target-version")},
 		{"node-pools", "", "names of node pools, by comma or line, in that order; default: all", option("node-pools")},
 		{"strategy", "auto", "how nodes are upgraded: auto or migrate", option("strategy")},
@@ -73,7 +74,7 @@ func inputs() []input {
 		{"kubeconfig", "", "path of a kubeconfig; default: $KUBECONFIG, or the endpoint that GKE tells, with application-default credentials", setKubeconfig},
 		{"endpoint", "auto", "which of the cluster's endpoints to use without a kubeconfig: auto, dns, private or public", oneOf(func(c *config) *string { return &c.endpoint }, gke.Endpoints)},
 		{"unblock", "", "for unblock: " + upgrade.UnblockForms, setUnblock},
-		{"namespace", "upshift", "the namespace in the cluster where runs are recorded", func(c *config, v string) error { return word(&c.namespace, v) }},
+		{"namespace", "upshift", "the namespace in the cluster where runs are recorded", setNamespace},
 		{"report-dir", "", "where plan.json and run.json go; default: nowhere", func(c *config, v string) error { c.reportDir = v; return nil }},
 	}
 }
@@ -280,16 +281,17 @@ func setCluster(c *config, v string) error {
 		c.cluster = name
 		return nil
 	}
-	if strings.ContainsAny(v, "/ \t\n") {
-		return errors.New("want a name, or projects/P/locations/L/clusters/C")
+	if err := gke.CheckCluster(v); err != nil {
+		return err
 	}
 	c.cluster.Cluster = v
 	return nil
 }
 
-func word(field *string, v string) error {
-	if strings.ContainsAny(v, "/ \t\n") {
-		return errors.New("want one word, without spaces and slashes")
+// part sets a part of the cluster's name that the cluster's full name may have set already.
+func part(field *string, v string, check func(string) error) error {
+	if err := check(v); err != nil {
+		return err
 	}
 	if *field != "" && *field != v {
 		return fmt.Errorf("cluster says %s", *field)
@@ -308,6 +310,14 @@ func setAccept(c *config, v string) error {
 		return err
 	}
 	return preflight.CheckWaivers(c.options.Accept)
+}
+
+func setNamespace(c *config, v string) error {
+	c.namespace = v
+	if len(validation.IsDNS1123Label(v)) > 0 {
+		return errors.New("want the name of a namespace: lower-case letters, digits and dashes")
+	}
+	return nil
 }
 
 func setTimeLimit(c *config, v string) (err error) {

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -33,12 +34,40 @@ type Name struct {
 	Project, Location, Cluster string
 }
 
-var namePattern = regexp.MustCompile(`^projects/([^/]+)/locations/([^/]+)/clusters/([^/]+)$`)
+// The parts of a name as Google Cloud has them: projects by ID (with a domain where they are old) or number.
+var (
+	projectPattern  = regexp.MustCompile(`^[a-z0-9][a-z0-9.:-]*$`)
+	locationPattern = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
+	clusterPattern  = regexp.MustCompile(`^[a-z][a-z0-9-]*$`)
+	namePattern     = regexp.MustCompile(`^projects/([^/]+)/locations/([^/]+)/clusters/([^/]+)$`)
+)
+
+// CheckProject tells whether text has the form of a project's ID or number.
+func CheckProject(text string) error {
+	return check(projectPattern, text, "want a Google Cloud project by its ID or number: lower-case letters, digits and dashes")
+}
+
+// CheckLocation tells whether text has the form of a region's or a zone's name.
+func CheckLocation(text string) error {
+	return check(locationPattern, text, "want a region or zone such as europe-west1 or europe-west1-b")
+}
+
+// CheckCluster tells whether text has the form of a cluster's name.
+func CheckCluster(text string) error {
+	return check(clusterPattern, text, "want a name (lower-case letters, digits and dashes), or projects/P/locations/L/clusters/C")
+}
+
+func check(form *regexp.Regexp, text, want string) error {
+	if !form.MatchString(text) {
+		return errors.New(want)
+	}
+	return nil
+}
 
 // ParseName reads "projects/P/locations/L/clusters/C".
 func ParseName(text string) (Name, bool) {
 	m := namePattern.FindStringSubmatch(text)
-	if m == nil {
+	if m == nil || CheckProject(m[1]) != nil || CheckLocation(m[2]) != nil || CheckCluster(m[3]) != nil {
 		return Name{}, false
 	}
 	return Name{Project: m[1], Location: m[2], Cluster: m[3]}, true

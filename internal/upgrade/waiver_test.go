@@ -135,12 +135,6 @@ func TestVerdicts(t *testing.T) {
 }
 
 func FuzzWaivers(f *testing.F) {
-	for _, seed := range []string{
-		"", "single-replica default/one until=2026-01-31 reason=x", "a b until=2026-01-01 reason=reason=", "a b until= reason=x", "until=2026-01-01 reason=x",
-		"a Deployment/ns/n until=9999-12-31 reason=\u202e", "a b until=2026-01-01\treason=x\r\na c until=2026-01-01 reason=y",
-	} {
-		f.Add(seed)
-	}
 	f.Fuzz(func(t *testing.T, text string) {
 		list, err := upgrade.ParseWaivers(text)
 		if err != nil {

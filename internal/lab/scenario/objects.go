@@ -1,0 +1,63 @@
+package scenario
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/dynamic"
+
+	"github.com/upshift-k8s/upshift/internal/lab"
+	"github.com/upshift-k8s/upshift/internal/lab/testbed"
+)
+
+// objects: "objects FILE" writes every object of the cluster, a line each, as people have them: without what their controllers and kubelets
+// report, and without the namespace in which Upshift records its runs. Two such files compare the cluster object by object.
+func objects(ts *testscript.TestScript, _ bool, args []string) {
+	config := Of(ts).Bed.Lab.DirectConfig(lab.Observer)
+	known, err := discovery.NewDiscoveryClientForConfig(config)
+	ts.Check(err)
+	client, err := dynamic.NewForConfig(config)
+	ts.Check(err)
+	lists, err := known.ServerPreferredResources()
+	ts.Check(err)
+	var lines []string
+	for _, list := range lists {
+		version, err := schema.ParseGroupVersion(list.GroupVersion)
+		ts.Check(err)
+		for _, r := range list.APIResources {
+			if !slices.Contains(r.Verbs, "list") || r.Name == "events" || r.Name == "leases" {
+				continue
+			}
+			found, err := client.Resource(version.WithResource(r.Name)).List(context.Background(), metav1.ListOptions{})
+			ts.Check(err)
+			for _, o := range found.Items {
+				if o.GetNamespace() != testbed.Namespace {
+					lines = append(lines, objectLine(ts, r.Name, o))
+				}
+			}
+		}
+	}
+	slices.Sort(lines)
+	if len(lines) < 50 { // a control plane alone has more
+		ts.Fatalf("only %d objects were found", len(lines))
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.Join(lines, "\n")+"\n"), 0o600))
+}
+
+func objectLine(ts *testscript.TestScript, resource string, o unstructured.Unstructured) string {
+	unstructured.RemoveNestedField(o.Object, "status")
+	o.SetManagedFields(nil)
+	o.SetResourceVersion("")
+	data, err := json.Marshal(o.Object)
+	ts.Check(err)
+	return fmt.Sprintf("%s %s/%s %s", resource, o.GetNamespace(), o.GetName(), data)
+}
