@@ -40,7 +40,9 @@ type Check struct {
 // Checks are all checks, in the order in which their findings are told.
 func Checks() []Check {
 	return []Check{
-		controlPlaneBehind(), newerPool(), goesOn(), poolNameTaken(), otherCluster(), unreadyNodes(), foreignCordons(),
+		controlPlaneBehind(), newerPool(), goesOn(), poolNameTaken(), otherCluster(),
+		autopilot(), pendingOperation(), poolTrouble(), maintenanceWindow(), maintenanceExclusion(), podRange(), managedElsewhere(), autoprovisioning(), skew(),
+		unreadyNodes(), foreignCordons(),
 		pinnedToPool(), barePods(), emptyDirs(), longGrace(), runningJobs(), overlappingPDBs(), pdbBlocks(), singleReplica(), noPDB(), oneNode(),
 	}
 }
