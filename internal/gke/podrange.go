@@ -47,7 +47,7 @@ func perNode(cluster *containerpb.Cluster, np *containerpb.NodePool) int64 {
 	if !once {
 		pods *= 2 // so that a new pod need not wait for the address of one that ends
 	}
-	return 1 << bits.Len64(uint64(pods-1)) //nolint:gosec // above zero
+	return 1 << bits.Len64(uint64(pods-1))
 }
 
 // addresses is how many a CIDR has, 0 for one that is not known.

@@ -78,7 +78,7 @@ func versions(cluster *containerpb.Cluster, server *containerpb.ServerConfig) (s
 		Default: server.GetDefaultClusterVersion(), Valid: server.GetValidMasterVersions(), Nodes: server.GetValidNodeVersions(),
 	}
 	name := cluster.GetReleaseChannel().GetChannel()
-	if name == containerpb.ReleaseChannel_UNSPECIFIED {
+	if name == 0 { // on no channel
 		return "", offered
 	}
 	for _, channel := range server.GetChannels() {

@@ -52,7 +52,7 @@ func leftBehind(c upgrade.Cluster, hops []string) []string {
 	for _, p := range c.Pools {
 		for _, hop := range hops {
 			if behind, ok := upgrade.MinorsBetween(p.Version, hop); ok && c.Skew > 0 && behind > c.Skew {
-				found = append(found, fmt.Sprintf("pool %s runs %s, %d minors behind %s, and nodes may be %d behind: upgrade it before", p.Name, p.Version, behind, hop, c.Skew))
+				found = append(found, fmt.Sprintf("pool %s runs %s, %d minors behind %s, and nodes may be %d behind: upgrade it before that", p.Name, p.Version, behind, hop, c.Skew))
 				break
 			}
 		}

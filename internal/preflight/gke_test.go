@@ -448,7 +448,7 @@ func TestPoolsThatAControlPlaneWouldLeaveBehindAreNamed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"pool pool runs 1.32.9-gke.1, 3 minors behind 1.35.1-gke.3, and nodes may be 2 behind: upgrade it before"}
+	want := []string{"pool pool runs 1.32.9-gke.1, 3 minors behind 1.35.1-gke.3, and nodes may be 2 behind: upgrade it before that"}
 	if diff := cmp.Diff(want, plan.Findings[0].Evidence); diff != "" {
 		t.Errorf("%s\n%s", plan.Findings[0].Problem, diff)
 	}
