@@ -22,8 +22,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
-
-	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
 
 // EndpointVariable is gcloud's own variable for another endpoint of the container API.
@@ -235,42 +233,4 @@ func (p *Provider) get(ctx context.Context) (*containerpb.Cluster, error) {
 		return nil, fmt.Errorf("get cluster %s: %w", p.name, err)
 	}
 	return cluster, nil
-}
-
-// Cluster reads the cluster, its pools and the versions that its channel offers.
-func (p *Provider) Cluster(ctx context.Context) (upgrade.Cluster, error) {
-	cluster, err := p.get(ctx)
-	if err != nil {
-		return upgrade.Cluster{}, err
-	}
-	server, err := rpc(ctx, p.client.GetServerConfig, &containerpb.GetServerConfigRequest{Name: p.name.parent()})
-	if err != nil {
-		return upgrade.Cluster{}, fmt.Errorf("get the versions offered in %s: %w", p.name.parent(), err)
-	}
-	c := upgrade.Cluster{
-		Provider: "gke", Project: p.name.Project, Location: p.name.Location, Name: p.name.Cluster, Regional: p.name.regional(), PoolLabel: "cloud.google.com/gke-nodepool",
-		ControlPlaneVersion: cluster.GetCurrentMasterVersion(),
-		Versions: upgrade.Versions{
-			Default: server.GetDefaultClusterVersion(), Valid: server.GetValidMasterVersions(), Nodes: server.GetValidNodeVersions(),
-		},
-	}
-	if name := cluster.GetReleaseChannel().GetChannel(); name != 0 { // 0: on no channel
-		c.Channel = name.String()
-		for _, channel := range server.GetChannels() {
-			if channel.GetChannel() == name {
-				c.Versions.Default, c.Versions.Valid = channel.GetDefaultVersion(), channel.GetValidVersions()
-			}
-		}
-	}
-	for _, np := range cluster.GetNodePools() {
-		pool, err := p.readPool(np)
-		if err != nil {
-			return upgrade.Cluster{}, err
-		}
-		if len(pool.Zones) == 0 {
-			pool.Zones = cluster.GetLocations() // GKE's rule for a pool that names none
-		}
-		c.Pools = append(c.Pools, pool)
-	}
-	return c, nil
 }

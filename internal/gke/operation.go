@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"cloud.google.com/go/container/apiv1/containerpb"
@@ -37,7 +36,7 @@ func (p *Provider) Pools(ctx context.Context) ([]upgrade.Pool, error) {
 	}
 	var pools []upgrade.Pool
 	for _, np := range nodePools {
-		pool, err := p.readPool(np)
+		pool, err := readPool(p.name, np)
 		if err != nil {
 			return nil, err
 		}
@@ -186,28 +185,35 @@ func rpc[Request, Response any](ctx context.Context, call func(context.Context, 
 
 // running returns the operation that is under way on the pool, or nil.
 func (p *Provider) running(ctx context.Context, pool string) (*containerpb.Operation, error) {
-	return p.operation(ctx, func(o *containerpb.Operation) bool { return strings.HasSuffix(o.GetTargetLink(), "/nodePools/"+pool) })
+	return p.operation(ctx, func(of string) bool { return of == pool })
 }
 
 // busy returns any operation under way on the cluster, or nil.
 func (p *Provider) busy(ctx context.Context) (*containerpb.Operation, error) {
-	suffix := "/clusters/" + p.name.Cluster
-	return p.operation(ctx, func(o *containerpb.Operation) bool {
-		return strings.HasSuffix(o.GetTargetLink(), suffix) || strings.Contains(o.GetTargetLink(), suffix+"/")
-	})
+	return p.operation(ctx, func(string) bool { return true })
 }
 
-func (p *Provider) operation(ctx context.Context, match func(*containerpb.Operation) bool) (*containerpb.Operation, error) {
-	response, err := rpc(ctx, p.client.ListOperations, &containerpb.ListOperationsRequest{Parent: p.name.parent()})
+// operation returns the first operation under way on a pool that matches, or on the cluster itself if the empty name does, or nil.
+func (p *Provider) operation(ctx context.Context, match func(pool string) bool) (*containerpb.Operation, error) {
+	operations, err := p.operations(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("list the operations in %s: %w", p.name.parent(), err)
+		return nil, err
 	}
-	for _, o := range response.GetOperations() {
-		if o.GetStatus() != containerpb.Operation_DONE && match(o) {
+	for _, o := range operations {
+		if pool, ok := targetOf(p.name, o); ok && o.GetStatus() != containerpb.Operation_DONE && match(pool) {
 			return o, nil
 		}
 	}
 	return nil, nil
+}
+
+// operations are all those of the cluster's location, done ones and other clusters' included.
+func (p *Provider) operations(ctx context.Context) ([]*containerpb.Operation, error) {
+	response, err := rpc(ctx, p.client.ListOperations, &containerpb.ListOperationsRequest{Parent: p.name.parent()})
+	if err != nil {
+		return nil, fmt.Errorf("list the operations in %s: %w", p.name.parent(), err)
+	}
+	return response.GetOperations(), nil
 }
 
 // Wait implements the engine's Provider. Done is not success: an operation that is done carries its error. A look that fails

@@ -22,13 +22,14 @@ const runLabel = "upshift-run"
 // gets it: should the run end before, the next one finds it there.
 const inheritsLabel = "upshift-autoscaling"
 
-// readPool turns GKE's pool into ours.
-func (p *Provider) readPool(np *containerpb.NodePool) (upgrade.Pool, error) {
-	autoscaling, err := p.readAutoscaling(np.GetAutoscaling())
+// readPool turns GKE's pool into ours, but for what only its cluster tells: the zones of a pool that names none, and where its pods' addresses
+// come from.
+func readPool(name Name, np *containerpb.NodePool) (upgrade.Pool, error) {
+	autoscaling, err := readAutoscaling(name, np.GetAutoscaling())
 	if err != nil {
 		return upgrade.Pool{}, fmt.Errorf("autoscaling of pool %s: %w", np.GetName(), err)
 	}
-	inherits, err := p.readAutoscaling(decodeAutoscaling(np.GetConfig().GetResourceLabels()[inheritsLabel]))
+	inherits, err := readAutoscaling(name, decodeAutoscaling(np.GetConfig().GetResourceLabels()[inheritsLabel]))
 	if err != nil {
 		return upgrade.Pool{}, fmt.Errorf("label %s of pool %s: %w", inheritsLabel, np.GetName(), err)
 	}
@@ -42,7 +43,20 @@ func (p *Provider) readPool(np *containerpb.NodePool) (upgrade.Pool, error) {
 		Name: np.GetName(), Version: np.GetVersion(), Zones: np.GetLocations(), Autoscaling: autoscaling,
 		MadeBy:   np.GetConfig().GetResourceLabels()[runLabel],
 		Inherits: inherits, Config: config, Trouble: trouble(np), Deleting: np.GetStatus() == containerpb.NodePool_STOPPING,
+		Labels: np.GetConfig().GetLabels(), Taints: taints(np.GetConfig().GetTaints()), ManagedBy: managedBy(np.GetConfig().GetResourceLabels()),
 	}, nil
+}
+
+// taints are GKE's in Kubernetes' own spelling.
+func taints(of []*containerpb.NodeTaint) []upgrade.Taint {
+	effects := map[containerpb.NodeTaint_Effect]string{
+		containerpb.NodeTaint_NO_SCHEDULE: "NoSchedule", containerpb.NodeTaint_PREFER_NO_SCHEDULE: "PreferNoSchedule", containerpb.NodeTaint_NO_EXECUTE: "NoExecute",
+	}
+	var list []upgrade.Taint
+	for _, t := range of {
+		list = append(list, upgrade.Taint{Key: t.GetKey(), Value: t.GetValue(), Effect: effects[t.GetEffect()]})
+	}
+	return list
 }
 
 // trouble is what GKE says about a pool in an error state.
@@ -136,7 +150,7 @@ func decodeAutoscaling(label string) *containerpb.NodePoolAutoscaling {
 	return a
 }
 
-func (p *Provider) readAutoscaling(a *containerpb.NodePoolAutoscaling) (upgrade.Autoscaling, error) {
+func readAutoscaling(name Name, a *containerpb.NodePoolAutoscaling) (upgrade.Autoscaling, error) {
 	if !a.GetEnabled() {
 		return upgrade.Autoscaling{}, nil
 	}
@@ -153,7 +167,7 @@ func (p *Provider) readAutoscaling(a *containerpb.NodePoolAutoscaling) (upgrade.
 	return upgrade.Autoscaling{
 		Enabled: true, Summary: summary, Settings: settings,
 		Command: fmt.Sprintf("gcloud container clusters update %s --project %s --location %s --node-pool POOL --enable-autoscaling %s",
-			p.name.Cluster, p.name.Project, p.name.Location, flags),
+			name.Cluster, name.Project, name.Location, flags),
 	}, nil
 }
 

@@ -3,6 +3,7 @@
 package preflight
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -39,7 +40,9 @@ type Check struct {
 // Checks are all checks, in the order in which their findings are told.
 func Checks() []Check {
 	return []Check{
-		controlPlaneBehind(), newerPool(), goesOn(), poolNameTaken(), otherCluster(), unreadyNodes(), foreignCordons(),
+		controlPlaneBehind(), newerPool(), goesOn(), poolNameTaken(), otherCluster(),
+		autopilot(), pendingOperation(), poolTrouble(), maintenanceWindow(), maintenanceExclusion(), podRange(), managedElsewhere(), autoprovisioning(), skew(),
+		unreadyNodes(), foreignCordons(),
 		pinnedToPool(), barePods(), emptyDirs(), longGrace(), runningJobs(), overlappingPDBs(), pdbBlocks(), singleReplica(), noPDB(), oneNode(),
 	}
 }
@@ -94,7 +97,7 @@ func keys(pods []upgrade.Pod) []string {
 func (in Input) unknown(what string, sources ...upgrade.Source) []upgrade.Finding {
 	var found []upgrade.Finding
 	for _, s := range sources {
-		if why := in.Inventory.Unread[s]; why != "" {
+		if why := cmp.Or(in.Inventory.Unread[s], in.Cluster.Unread[s]); why != "" {
 			found = append(found, upgrade.Finding{
 				Severity: upgrade.UnknownSeverity, Object: upgrade.Ref{Kind: "Cluster", Name: in.Cluster.Name},
 				Problem: fmt.Sprintf("does not let %s be read, so %s cannot be told", s, what), Evidence: []string{why},

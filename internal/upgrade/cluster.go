@@ -33,6 +33,8 @@ type Cluster struct {
 	Maintenance Maintenance `json:"-"`
 	// ManagedBy is the tool that made the cluster and will want it back as it was ("Terraform"), empty if none is known.
 	ManagedBy string `json:"-"`
+	// Unread says why something could not be read of the provider, by its Source. What needs it is unknown then, and never fine.
+	Unread map[Source]string `json:"-"`
 }
 
 // Pool is a node pool as its provider sees it.

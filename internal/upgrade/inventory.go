@@ -30,7 +30,7 @@ type Inventory struct {
 // Source is something that can fail to be read by itself.
 type Source string
 
-// The sources of an Inventory.
+// The sources of an Inventory, and what a provider can fail to tell of a Cluster.
 const (
 	ReadVolumes     Source = "persistent volumes and claims"
 	ReadNamespaces  Source = "namespaces"
@@ -39,6 +39,7 @@ const (
 	ReadStoredAPIs  Source = "stored objects"
 	ReadPermissions Source = "own permissions"
 	ReadOperations  Source = "the provider's operations"
+	ReadMaintenance Source = "the maintenance policy"
 )
 
 // Resources are amounts by resource name: cpu in thousandths of a core, memory and ephemeral-storage in bytes, pods and all others as a count.

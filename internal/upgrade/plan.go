@@ -139,11 +139,14 @@ func (p Plan) MissingConsents(granted []Consent) []Consent {
 type Inspector func(Snapshot, Plan) []Finding
 
 // BuildPlan says what upgrading the cluster of s would do, and what inspect finds about that. Its errors are about what was asked for: a
-// version that is not offered, a pool that is not there.
+// version that is not offered or that would be a downgrade, a pool that is not there.
 func BuildPlan(s Snapshot, o Options, inspect Inspector) (Plan, error) {
 	version, versionErr := ResolveTarget(o.Target, s.Cluster)
 	pools, poolsErr := choosePools(s.Cluster.Pools, o.Pools)
 	if err := errors.Join(versionErr, poolsErr); err != nil {
+		return Plan{}, err
+	}
+	if err := checkDowngrade(version, pools, s.Cluster); err != nil {
 		return Plan{}, err
 	}
 	plan := Plan{

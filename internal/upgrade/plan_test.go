@@ -150,7 +150,7 @@ func TestFindings(t *testing.T) {
 			upgrade.Blocked,
 		},
 		"a newer pool": {
-			func(_ *upgrade.Snapshot, o *upgrade.Options) { o.Target = "1.33"; o.Pools = []string{"done"} },
+			func(_ *upgrade.Snapshot, o *upgrade.Options) { o.Target = "1.33" },
 			[]string{"info newer-pool NodePool done"},
 			upgrade.Ready,
 		},
@@ -272,6 +272,36 @@ func TestUnknownPoolsAreNamedWithThoseThereAre(t *testing.T) {
 	want := "node-pools: the cluster has no pool main-pool, x; it has default-pool, done"
 	if err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+func TestDowngradesAreBadInput(t *testing.T) {
+	for name, test := range map[string]struct {
+		target, older string // what default-pool runs
+		pools         []string
+		want          string // the error, empty for a plan
+	}{
+		"older than the one pool that was chosen": {"1.33", "1.33.5-gke.900", []string{"done"},
+			"target-version 1.33.5-gke.900 is older than what runs already, and nodes are not downgraded: done runs 1.34.2-gke.100; the nearest versions that are not older: 1.34.2-gke.100, 1.35.0-gke.7"},
+		"older than all pools": {"1.33", "1.34.1-gke.7", nil,
+			"target-version 1.33.5-gke.900 is older than what runs already, and nodes are not downgraded: default-pool runs 1.34.1-gke.7, done runs 1.34.2-gke.100; the nearest versions that are not older: 1.34.2-gke.100, 1.35.0-gke.7"},
+		"older than one pool, and what the other runs":                        {"1.33", "1.33.5-gke.900", nil, ""},
+		"older than the control plane and one pool, newer than the other":     {"1.33", "1.33.1-gke.1", nil, ""},
+		"older than the control plane, newer than the pool that was chosen":   {"1.33", "1.33.1-gke.1", []string{"default-pool"}, ""},
+		"what the pool that was chosen runs":                                  {"1.34", "1.33.5-gke.900", []string{"done"}, ""},
+		"a target that is not offered is told as such, whatever the pools do": {"1.32", "1.33.5-gke.900", nil, "target-version 1.32 is not offered to cluster-1 by the provider; the nearest versions: 1.33.5-gke.900, 1.34.2-gke.100"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, o := sample(), options()
+			s.Cluster.Pools[0].Version, o.Target, o.Pools = test.older, test.target, test.pools
+			got := ""
+			if _, err := upgrade.BuildPlan(s, o, preflight.Inspect); err != nil {
+				got = err.Error()
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Error(diff)
+			}
+		})
 	}
 }
 

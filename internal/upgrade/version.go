@@ -35,6 +35,20 @@ func minorOf(version string) string {
 	return fmt.Sprintf("%d.%d", v.Major(), v.Minor())
 }
 
+// MinorsBetween returns by how many minors the newer version is ahead of the older one, negative if it is behind. False tells that they have
+// no such distance: one is no version, or their majors differ.
+func MinorsBetween(older, newer string) (int, bool) {
+	a, errA := semver.NewVersion(older)
+	b, errB := semver.NewVersion(newer)
+	if errA != nil || errB != nil || a.Major() != b.Major() || a.Minor() > maxMinor || b.Minor() > maxMinor {
+		return 0, false
+	}
+	return int(b.Minor()) - int(a.Minor()), true //nolint:gosec // both are small
+}
+
+// maxMinor is above all minors that there will be, and keeps nonsense from overflowing.
+const maxMinor = 1 << 16
+
 var (
 	minorPattern = regexp.MustCompile(`^[0-9]+\.[0-9]+$`)
 	exactPattern = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+(-gke\.[0-9]+)?$`)
@@ -85,6 +99,61 @@ func ResolveTarget(text string, c Cluster) (string, error) {
 	return "", unknownTarget(text, c)
 }
 
+// Path returns the versions through which the control plane of c gets to target, target included: a control plane is upgraded by one minor at a
+// time, through the channel's default version of each minor in between, or the newest that is offered. It is empty where target is not
+// newer. Its error names the minor of which the provider offers no version.
+func Path(c Cluster, target string) ([]string, error) {
+	if CompareVersions(c.ControlPlaneVersion, target) >= 0 {
+		return nil, nil
+	}
+	minors, ok := MinorsBetween(c.ControlPlaneVersion, target)
+	if !ok {
+		return nil, fmt.Errorf("no way is known from %s to %s", c.ControlPlaneVersion, target)
+	}
+	var hops []string
+	from := semver.MustParse(c.ControlPlaneVersion)
+	for i := 1; i < minors; i++ {
+		minor := fmt.Sprintf("%d.%d", from.Major(), from.Minor()+uint64(i))
+		hop, ok := c.Versions.bestOf(minor)
+		if !ok {
+			return nil, fmt.Errorf("no version of %s is offered by %s, and the control plane must go through one on its way from %s to %s; it offers %s",
+				minor, c.channelName(), c.ControlPlaneVersion, target, list(ordered(c.Versions.Valid)))
+		}
+		hops = append(hops, hop)
+	}
+	return append(hops, target), nil
+}
+
+// bestOf returns the default version if it is of the minor, or else the newest valid one of it.
+func (v Versions) bestOf(minor string) (string, bool) {
+	if minorOf(v.Default) == minor {
+		return v.Default, true
+	}
+	of := ofMinor(v.Valid, minor)
+	if len(of) == 0 {
+		return "", false
+	}
+	return slices.MaxFunc(of, CompareVersions), true
+}
+
+// checkDowngrade refuses a version that is older than what every one of the pools runs: nodes are not downgraded, so nothing would be done.
+func checkDowngrade(version string, pools []Pool, c Cluster) error {
+	var run []string
+	for _, p := range pools {
+		if CompareVersions(p.Version, version) <= 0 {
+			return nil
+		}
+		run = append(run, fmt.Sprintf("%s runs %s", p.Name, p.Version))
+	}
+	if len(run) == 0 {
+		return nil
+	}
+	oldest := slices.MinFunc(pools, func(a, b Pool) int { return CompareVersions(a.Version, b.Version) }).Version
+	near := slices.DeleteFunc(c.offered(), func(v string) bool { return CompareVersions(v, oldest) < 0 })
+	return fmt.Errorf("target-version %s is older than what runs already, and nodes are not downgraded: %s; the nearest versions that are not older: %s",
+		version, strings.Join(run, ", "), list(near[:min(len(near), 2)]))
+}
+
 func newest(versions []string, text string, c Cluster) (string, error) {
 	if len(versions) == 0 {
 		return "", unknownTarget(text, c)
@@ -111,9 +180,7 @@ func (c Cluster) channelName() string {
 
 // unknownTarget names the offered versions next to the one that was asked for, on both sides of it.
 func unknownTarget(text string, c Cluster) error {
-	offered := slices.Concat(c.Versions.Valid, c.Versions.Nodes)
-	slices.SortFunc(offered, CompareVersions)
-	offered = slices.Compact(offered)
+	offered := c.offered()
 	wanted := text
 	if minorPattern.MatchString(text) {
 		wanted = text + ".0"
@@ -125,4 +192,21 @@ func unknownTarget(text string, c Cluster) error {
 	}
 	return fmt.Errorf("target-version %s is not offered to %s by %s; the nearest versions: %s",
 		text, c.Name, c.channelName(), strings.Join(near, ", "))
+}
+
+// offered are all versions that the cluster's nodes may run, in their order.
+func (c Cluster) offered() []string { return ordered(c.Versions.Valid, c.Versions.Nodes) }
+
+// ordered puts versions in their order, each once.
+func ordered(versions ...[]string) []string {
+	all := slices.Concat(versions...)
+	slices.SortFunc(all, CompareVersions)
+	return slices.Compact(all)
+}
+
+func list(versions []string) string {
+	if len(versions) == 0 {
+		return "none"
+	}
+	return strings.Join(versions, ", ")
 }

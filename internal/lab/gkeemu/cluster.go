@@ -1,6 +1,7 @@
 package gkeemu
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/base64"
@@ -32,7 +33,8 @@ type Cluster struct {
 	Kube kubernetes.Interface
 	// NodeStartUp is the start-up of nodes in pools that CreateNodePool makes, as package lab understands it: "2s", "never".
 	NodeStartUp string
-	// Template has further fields of what GetCluster returns, such as a maintenance policy; nil: none.
+	// Template has further fields of what GetCluster returns, such as a maintenance policy or resource labels; nil: none. With Autopilot on, its
+	// pools cannot be changed.
 	Template *containerpb.Cluster
 }
 
@@ -138,6 +140,14 @@ func (c *cluster) index(name string) int {
 	return slices.IndexFunc(c.pools, func(p *pool) bool { return p.pb.GetName() == name })
 }
 
+// mutable checks that people may change the cluster's pools.
+func (c *cluster) mutable() error {
+	if c.spec.Template.GetAutopilot().GetEnabled() {
+		return invalid("Autopilot clusters do not support mutating node pools.")
+	}
+	return nil
+}
+
 // vacant checks that a pool of this name can be made.
 func (c *cluster) vacant(name string) error {
 	if c.index(name) >= 0 {
@@ -167,6 +177,9 @@ func (c *cluster) proto() *containerpb.Cluster {
 			EnablePublicEndpoint: proto.Bool(true),
 			PublicEndpoint:       c.spec.Endpoint,
 		},
+	}
+	if daily := pb.GetMaintenancePolicy().GetWindow().GetDailyMaintenanceWindow(); daily != nil {
+		daily.Duration = cmp.Or(daily.Duration, "PT4H0M0S") // GKE's choice, nobody else's
 	}
 	pb.Status = containerpb.Cluster_RUNNING
 	if c.busy != nil {

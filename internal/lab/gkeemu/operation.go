@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"cloud.google.com/go/container/apiv1/containerpb"
@@ -140,16 +141,16 @@ func (p *pace) progress(done, total int) {
 	})
 }
 
-// StartForeignOperation occupies a cluster as if someone else, or GKE itself, changed it. It is RUNNING at once and until
-// done is called, which may be called more than once. It fails where a real one would: on a cluster that is busy.
-func (s *Server) StartForeignOperation(clusterPath string, kind containerpb.Operation_Type) (name string, done func(), err error) {
+// StartForeignOperation occupies a cluster as if someone else, or GKE itself, changed what is at path: the cluster, or one of its pools. It is
+// RUNNING at once and until done is called, which may be called more than once. It fails where a real one would: on a cluster that is busy.
+func (s *Server) StartForeignOperation(path string, kind containerpb.Operation_Type) (name string, done func(), err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c, err := s.cluster(clusterPath)
+	c, pool, err := s.target(path)
 	if err != nil {
 		return "", nil, err
 	}
-	op, err := s.begin(c, kind, "", Fault{})
+	op, err := s.begin(c, kind, pool, Fault{})
 	if err != nil {
 		return "", nil, err
 	}
@@ -161,6 +162,19 @@ func (s *Server) StartForeignOperation(clusterPath string, kind containerpb.Oper
 			}
 		})
 	}, nil
+}
+
+// target finds a cluster, or a pool and its cluster, by its path; the caller holds the mutex.
+func (s *Server) target(path string) (*cluster, string, error) {
+	if !strings.Contains(path, "/nodePools/") {
+		c, err := s.cluster(path)
+		return c, "", err
+	}
+	p, err := s.pool(path)
+	if err != nil {
+		return nil, "", err
+	}
+	return p.cluster, p.pb.GetName(), nil
 }
 
 // collision is GKE's own text.

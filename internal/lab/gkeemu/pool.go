@@ -68,7 +68,7 @@ func (p *pool) setDefaults() {
 		Strategy: containerpb.NodePoolUpdateStrategy_SURGE.Enum(),
 	})
 	pb.NetworkConfig = cmp.Or(pb.NetworkConfig, &containerpb.NodeNetworkConfig{PodRange: "pods", PodIpv4CidrBlock: "10.64.0.0/14"})
-	pb.NetworkConfig.PodIpv4RangeUtilization = 0.0117
+	pb.NetworkConfig.PodIpv4RangeUtilization = cmp.Or(pb.NetworkConfig.PodIpv4RangeUtilization, 0.0117)
 }
 
 // podRangeSize is GKE's: each node has a range of at least twice as many addresses as pods.

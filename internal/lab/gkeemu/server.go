@@ -7,7 +7,8 @@
 //	err = srv.AddPool(ctx, cluster.Path(), &containerpb.NodePool{Name: "default-pool", InitialNodeCount: 1}, "")
 //
 // Served are GetCluster, GetServerConfig, CreateNodePool, GetNodePool, ListNodePools, DeleteNodePool, SetNodePoolAutoscaling,
-// GetOperation and ListOperations, with resource names in the modern form (projects/P/locations/L/clusters/C). Any other call
+// GetOperation and ListOperations, with resource names in the modern form (projects/P/locations/L/clusters/C). What GKE only tells of a
+// cluster (its maintenance policy, who manages it, how full its address ranges are) it tells as it is given. Any other call
 // answers Unimplemented, is logged as an error and shows up in [Server.Unimplemented].
 //
 // It differs from GKE where a test is better served. Creating a pool refuses output-only fields, so that a clone that forgot

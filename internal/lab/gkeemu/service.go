@@ -55,6 +55,9 @@ func (s *service) CreateNodePool(ctx context.Context, req *containerpb.CreateNod
 	if err != nil {
 		return nil, err
 	}
+	if err := c.mutable(); err != nil {
+		return nil, err
+	}
 	if err := c.validate(req.GetNodePool(), s.options.ServerConfig); err != nil {
 		return nil, err
 	}
@@ -94,6 +97,9 @@ func (s *service) DeleteNodePool(ctx context.Context, req *containerpb.DeleteNod
 	if err != nil {
 		return nil, err
 	}
+	if err := p.cluster.mutable(); err != nil {
+		return nil, err
+	}
 	op, err := s.begin(p.cluster, containerpb.Operation_DELETE_NODE_POOL, p.pb.GetName(), faultOf(ctx))
 	if err != nil {
 		return nil, err
@@ -131,6 +137,9 @@ func (s *service) SetNodePoolAutoscaling(ctx context.Context, req *containerpb.S
 	defer s.mu.Unlock()
 	p, err := s.pool(req.GetName())
 	if err != nil {
+		return nil, err
+	}
+	if err := p.cluster.mutable(); err != nil {
 		return nil, err
 	}
 	if req.GetAutoscaling() == nil {

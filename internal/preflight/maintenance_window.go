@@ -1,0 +1,75 @@
+package preflight
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+// maintenanceWindow: a time at which the cluster's owners want no change, or too little of one at which they do. The provider does not hold back
+// what people start, so this is about what was meant.
+func maintenanceWindow() Check {
+	return Check{
+		Name: "maintenance-window", Severities: []upgrade.Severity{upgrade.Warning, upgrade.UnknownSeverity},
+		Title: "It is outside of the maintenance window, or the plan takes longer than the window lasts",
+		Why:   "The provider holds only itself to the window: an upgrade that people start goes on past its end, into the hours that it was to spare.",
+		find:  findMaintenanceWindow,
+	}
+}
+
+func findMaintenanceWindow(in Input) []upgrade.Finding {
+	if len(in.Steps) == 0 {
+		return nil
+	}
+	if found := in.unknown("whether it is a time for maintenance", upgrade.ReadMaintenance); len(found) > 0 {
+		return found
+	}
+	m, needs := in.Cluster.Maintenance, in.estimate()
+	problem, remedy := "", "plan fewer pools at a time, with node-pools, or a shorter soak"
+	fits := firstOf(m.Windows, in.TakenAt, needs)
+	switch open := openAt(m.Windows, in.TakenAt); {
+	case m.Summary == "", open != nil && open.End.Sub(in.TakenAt) >= needs:
+		return nil
+	case len(m.Windows) == 0:
+		problem = "is outside of its maintenance window, and none opens within two weeks"
+		remedy = gcloud(in.Cluster, "clusters describe", in.Cluster.Name, "--format 'yaml(maintenancePolicy)'")
+	case open != nil:
+		problem = fmt.Sprintf("has a maintenance window that closes at %s, in %s", when(open.End), about(open.End.Sub(in.TakenAt)))
+	default:
+		problem = fmt.Sprintf("is outside of its maintenance window, which opens at %s for %s", when(m.Windows[0].Start), about(length(m.Windows[0])))
+	}
+	switch {
+	case fits != nil:
+		remedy = "start at " + when(fits.Start)
+	case len(m.Windows) > 0:
+		problem += ", and no window of the next two weeks is long enough"
+	}
+	return []upgrade.Finding{{
+		Severity: upgrade.Warning, Momentary: true, Object: cluster(in.Cluster),
+		Problem:  fmt.Sprintf("%s; the plan takes about %s if all goes well", problem, about(needs)),
+		Evidence: []string{m.Summary}, Remedy: remedy,
+	}}
+}
+
+// openAt returns the window that is open at t, or nil.
+func openAt(windows []upgrade.Interval, t time.Time) *upgrade.Interval {
+	for i := range windows {
+		if windows[i].Contains(t) {
+			return &windows[i]
+		}
+	}
+	return nil
+}
+
+// firstOf returns the first window that opens after t and lasts as long as is needed, or nil.
+func firstOf(windows []upgrade.Interval, t time.Time, needs time.Duration) *upgrade.Interval {
+	for i := range windows {
+		if windows[i].Start.After(t) && length(windows[i]) >= needs {
+			return &windows[i]
+		}
+	}
+	return nil
+}
+
+func length(i upgrade.Interval) time.Duration { return i.End.Sub(i.Start) }

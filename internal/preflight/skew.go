@@ -1,0 +1,47 @@
+package preflight
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+// skew: pools that after the plan are further from the control plane than is supported.
+func skew() Check {
+	return Check{
+		Name: "skew", Severities: []upgrade.Severity{upgrade.Warning},
+		Title: "A pool is further behind the control plane than nodes may be, or newer than it, and the plan leaves it so",
+		Why:   "Such nodes are not supported, and the control plane cannot be upgraded before they are.",
+		find:  findSkew,
+	}
+}
+
+func findSkew(in Input) []upgrade.Finding {
+	c, migrated := in.Cluster, in.migrated()
+	var found []upgrade.Finding
+	for _, p := range c.Pools {
+		runs, is, remedy := p.Version, "runs", "name it in node-pools too"
+		if slices.ContainsFunc(migrated, func(m upgrade.PoolPlan) bool { return m.NewName == p.Name }) {
+			continue // told of with the pool that it takes over from
+		}
+		if slices.ContainsFunc(migrated, func(m upgrade.PoolPlan) bool { return m.Name == p.Name }) {
+			runs, is, remedy = in.Target, "is to run", "choose a newer target-version"
+		}
+		behind, ok := upgrade.MinorsBetween(runs, c.ControlPlaneVersion)
+		switch {
+		case ok && c.Skew > 0 && behind > c.Skew:
+			found = append(found, upgrade.Finding{
+				Severity: upgrade.Warning, Object: nodePool(p.Name), Remedy: remedy,
+				Problem: fmt.Sprintf("%s %s, %d minors behind the control plane at %s, and nodes may be %d behind", is, runs, behind, c.ControlPlaneVersion, c.Skew),
+			})
+		case ok && runs == p.Version && upgrade.CompareVersions(runs, c.ControlPlaneVersion) > 0:
+			found = append(found, upgrade.Finding{
+				Severity: upgrade.Warning, Object: nodePool(p.Name),
+				Problem: fmt.Sprintf("runs %s, newer than the control plane at %s, and nodes must not be newer than it", runs, c.ControlPlaneVersion),
+				Remedy:  gcloud(c, "clusters upgrade", c.Name, "--master --cluster-version", runs),
+			})
+		}
+	}
+	return found
+}
