@@ -153,16 +153,16 @@ func (c *Cluster) storedAPIs(ctx context.Context) ([]upgrade.APIUse, error) {
 			continue
 		}
 		use := upgrade.APIUse{Group: e.Group, Version: e.Version, Resource: r.Name, RemovedIn: e.removed(), Source: sourceTypes}
-		if !e.replacement.Empty() {
-			use.Replacement = e.replacement.GroupVersion().String()
-		}
-		// All objects of a kind are to be had in each version that is served; those that are served alone differ.
-		through := e.GroupVersion().WithResource(r.Name)
-		for _, other := range []schema.GroupVersionKind{e.replacement, {Group: e.Group, Version: preferred[e.Group], Kind: e.Kind}} {
+		// All objects of a kind are to be had in each version that serves it, and asking for one that goes would count as its use.
+		through := schema.GroupVersionResource{}
+		for _, other := range []schema.GroupVersionKind{e.replacement, {Group: e.Group, Version: preferred[e.Group], Kind: e.Kind}, e.GroupVersionKind} {
 			if r, ok := resources[other]; ok {
 				through = other.GroupVersion().WithResource(r.Name)
 				break
 			}
+		}
+		if through.GroupVersion() != e.GroupVersion() {
+			use.Replacement = through.GroupVersion().String()
 		}
 		if use.Applied, err = c.appliedWith(ctx, e.GroupVersionKind, through); err != nil {
 			return nil, fmt.Errorf("list the %s: %w", use.Resource, err)
