@@ -10,9 +10,9 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
@@ -29,7 +29,10 @@ const troubleLasts = 45 * time.Second
 // Cluster is a Kubernetes cluster, with caches that follow it. It is safe for concurrent use.
 type Cluster struct {
 	client kubernetes.Interface
-	host   string
+	// metadata lists objects without their contents, and raw reads what is no object; nil where neither can be had.
+	metadata metadata.Interface
+	raw      rest.Interface
+	host     string
 	// poolLabel is the node label that names a node's pool.
 	poolLabel string
 	factory   informers.SharedInformerFactory
@@ -47,17 +50,31 @@ type Cluster struct {
 
 // Watch connects to a cluster and returns once its caches are full. They follow the cluster until ctx is done.
 func Watch(ctx context.Context, config *rest.Config, poolLabel string) (*Cluster, error) {
-	client, err := kubernetes.NewForConfig(reaching(config, func(base http.RoundTripper) http.RoundTripper { return marking{base} }))
+	asking := reaching(config, func(base http.RoundTripper) http.RoundTripper { return marking{base} })
+	client, err := kubernetes.NewForConfig(asking)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the Kubernetes API at %s: %w", config.Host, err)
 	}
 	c := newCluster(client, poolLabel)
-	c.host = config.Host
+	c.host, c.raw = config.Host, client.CoreV1().RESTClient()
+	if c.metadata, err = metadata.NewForConfig(asking); err != nil {
+		return nil, fmt.Errorf("connect to the Kubernetes API at %s: %w", config.Host, err)
+	}
 	watching, err := kubernetes.NewForConfig(reaching(config, func(base http.RoundTripper) http.RoundTripper { return patient{base, &c.outage} }))
 	if err != nil {
 		return nil, fmt.Errorf("connect to the Kubernetes API at %s: %w", config.Host, err)
 	}
 	if err := c.follow(ctx, watching); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Follow is Watch through a client that is there already, which may be a fake one. It has no way to what is no object of the API: the
+// Inventory is without the use of API versions then, and says so.
+func Follow(ctx context.Context, client kubernetes.Interface, poolLabel string) (*Cluster, error) {
+	c := newCluster(client, poolLabel)
+	if err := c.follow(ctx, client); err != nil {
 		return nil, err
 	}
 	return c, nil
@@ -74,7 +91,7 @@ func (c *Cluster) Host() string { return c.host }
 
 // follow fills the caches through a client of their own, and keeps them up to date until ctx is done.
 func (c *Cluster) follow(ctx context.Context, client kubernetes.Interface) (err error) {
-	c.factory = informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(stripManagedFields))
+	c.factory = informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(trim))
 	c.listers = newListers(c.factory)
 	handler := cache.ResourceEventHandlerFuncs{
 		AddFunc: func(any) { c.bump() }, UpdateFunc: func(any, any) { c.bump() }, DeleteFunc: func(any) { c.bump() },
@@ -191,12 +208,4 @@ func (c *Cluster) State() upgrade.State {
 	s := c.listers.state(c.poolLabel, time.Now())
 	s.Trouble, s.Away = trouble, away
 	return s
-}
-
-// stripManagedFields drops what nobody here reads and what takes most of a cache's memory.
-func stripManagedFields(object any) (any, error) {
-	if accessor, err := meta.Accessor(object); err == nil {
-		accessor.SetManagedFields(nil)
-	}
-	return object, nil
 }

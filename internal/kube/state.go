@@ -112,12 +112,18 @@ func readBudget(b *policyv1.PodDisruptionBudget) upgrade.Budget {
 		rule = "maxUnavailable " + b.Spec.MaxUnavailable.String()
 	}
 	policy := b.Spec.UnhealthyPodEvictionPolicy
+	trouble := ""
+	for _, c := range b.Status.Conditions {
+		if c.Type == policyv1.DisruptionAllowedCondition && c.Status != metav1.ConditionTrue && c.Reason == policyv1.SyncFailedReason {
+			trouble = c.Message
+		}
+	}
 	return upgrade.Budget{
 		Namespace: b.Namespace, Name: b.Name, Revision: b.ResourceVersion,
 		Allowed: int(b.Status.DisruptionsAllowed), Healthy: int(b.Status.CurrentHealthy), Needed: int(b.Status.DesiredHealthy),
 		Expected: int(b.Status.ExpectedPods), Current: b.Status.ObservedGeneration >= b.Generation,
 		FreesUnready: policy != nil && *policy == policyv1.AlwaysAllow,
-		Rule:         rule, Spec: spec,
+		Trouble:      trouble, Rule: rule, Spec: spec,
 	}
 }
 

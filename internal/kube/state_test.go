@@ -37,8 +37,8 @@ func controlled(name, kind, version, by string) metav1.ObjectMeta {
 func start(t *testing.T, objects ...runtime.Object) (*Cluster, *fake.Clientset) {
 	t.Helper()
 	client := fake.NewClientset(objects...)
-	c := newCluster(client, label)
-	if err := c.follow(t.Context(), client); err != nil {
+	c, err := Follow(t.Context(), client, label)
+	if err != nil {
 		t.Fatal(err)
 	}
 	return c, client

@@ -116,16 +116,24 @@ func (s *Session) Plan(ctx context.Context, o upgrade.Options) (upgrade.Plan, er
 	if err != nil {
 		return upgrade.Plan{}, err
 	}
-	state, err := s.State(ctx, cluster.PoolLabel)
+	reading, done := context.WithCancel(ctx)
+	defer done()
+	watched, err := kube.Watch(reading, s.kube, cluster.PoolLabel)
 	if err != nil {
 		return upgrade.Plan{}, err
 	}
-	return build(cluster, state, o)
+	return s.build(ctx, cluster, watched, o)
 }
 
-// build makes a plan of what was just read.
-func build(cluster upgrade.Cluster, state upgrade.State, o upgrade.Options) (upgrade.Plan, error) {
-	plan, err := upgrade.BuildPlan(upgrade.Snapshot{TakenAt: time.Now().UTC().Truncate(time.Second), Cluster: cluster, State: state}, o, preflight.Inspect)
+// build makes a plan of what the provider has just said, and of what is read of the Kubernetes API now.
+func (s *Session) build(ctx context.Context, cluster upgrade.Cluster, watched *kube.Cluster, o upgrade.Options) (upgrade.Plan, error) {
+	inventory := watched.Inventory(ctx, runstore.Needs(s.target.Namespace))
+	if ctx.Err() != nil {
+		return upgrade.Plan{}, fmt.Errorf("read the cluster: %w", context.Cause(ctx))
+	}
+	plan, err := upgrade.BuildPlan(upgrade.Snapshot{
+		TakenAt: time.Now().UTC().Truncate(time.Second), Cluster: cluster, State: watched.State(), Inventory: inventory,
+	}, o, preflight.Inspect)
 	if err != nil {
 		return upgrade.Plan{}, &BadRequest{err}
 	}

@@ -83,7 +83,7 @@ func (w *Work) Plan(ctx context.Context, o upgrade.Options) (upgrade.Plan, error
 	if err := w.watch(ctx, cluster.PoolLabel); err != nil {
 		return upgrade.Plan{}, err
 	}
-	return build(cluster, w.cluster.State(), o)
+	return w.session.build(ctx, cluster, w.cluster, o)
 }
 
 // watch fills the caches, once. They are kept up to date until the right is lost.

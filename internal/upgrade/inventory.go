@@ -178,10 +178,14 @@ type Webhook struct {
 	Sees []string
 	// KubeSystem tells that it is asked about objects in kube-system.
 	KubeSystem bool
+	// Namespaces are those with pods that it is asked about, in their order.
+	Namespaces []string
+	// Conditional tells that conditions of its own (matchConditions) decide further what it is asked about, which nobody here evaluates.
+	Conditional bool
 	// Service is what answers, by namespace/name, empty for a URL. Missing tells that there is no such Service.
 	Service string
 	Missing bool
-	// Ready are the UIDs of its ready pods.
+	// Ready are the UIDs of its ready pods, and the addresses of ready endpoints that are none.
 	Ready []string
 }
 

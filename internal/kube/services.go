@@ -1,0 +1,69 @@
+package kube
+
+import (
+	"cmp"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+// readServices returns the Services that select pods, by namespace and name.
+func (l listers) readServices() []upgrade.Service {
+	pods := map[string][]*corev1.Pod{}
+	for _, p := range all(l.pods.List) {
+		if p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed {
+			pods[p.Namespace] = append(pods[p.Namespace], p)
+		}
+	}
+	endpoints := l.endpoints()
+	var read []upgrade.Service
+	for _, s := range all(l.services.List) {
+		if len(s.Spec.Selector) == 0 || s.Spec.Type == corev1.ServiceTypeExternalName {
+			continue
+		}
+		service := upgrade.Service{
+			Namespace: s.Namespace, Name: s.Name, Type: string(s.Spec.Type),
+			LocalTraffic: s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
+		}
+		selector := labels.SelectorFromSet(s.Spec.Selector)
+		for _, p := range pods[s.Namespace] {
+			if selector.Matches(labels.Set(p.Labels)) {
+				service.Pods = append(service.Pods, string(p.UID))
+			}
+		}
+		slices.Sort(service.Pods)
+		service.Ready = len(endpoints[service.Key()])
+		read = append(read, service)
+	}
+	slices.SortFunc(read, func(a, b upgrade.Service) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	return read
+}
+
+// endpoints are the ready endpoints of each Service, by its namespace/name: the UIDs of pods, and addresses where there is no pod.
+func (l listers) endpoints() map[string][]string {
+	ready := map[string][]string{}
+	for _, slice := range all(l.slices.List) {
+		service := slice.Namespace + "/" + slice.Labels[discoveryv1.LabelServiceName]
+		for _, e := range slice.Endpoints {
+			if e.Conditions.Ready != nil && !*e.Conditions.Ready || len(e.Addresses) == 0 && e.TargetRef == nil {
+				continue
+			}
+			if e.TargetRef != nil {
+				ready[service] = append(ready[service], string(e.TargetRef.UID))
+				continue
+			}
+			ready[service] = append(ready[service], e.Addresses[0])
+		}
+	}
+	for service, ids := range ready {
+		slices.Sort(ids)
+		ready[service] = slices.Compact(ids) // a pod with two families of addresses is in two slices
+	}
+	return ready
+}

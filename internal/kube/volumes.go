@@ -1,0 +1,111 @@
+package kube
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+// volumes returns what pods have mounted of PersistentVolumes, by the pod's UID. A claim that is made for one pod and goes with it
+// (ephemeral) is not among them: the next pod gets another.
+func (c *Cluster) volumes(ctx context.Context) (map[string][]upgrade.Volume, error) {
+	claimed := map[string][]string{} // claims' names by the pod's UID
+	pods := all(c.listers.pods.List)
+	for _, p := range pods {
+		for _, v := range p.Spec.Volumes {
+			if v.PersistentVolumeClaim != nil {
+				claimed[string(p.UID)] = append(claimed[string(p.UID)], v.PersistentVolumeClaim.ClaimName)
+			}
+		}
+	}
+	if len(claimed) == 0 {
+		return nil, nil
+	}
+	volumes := map[string]upgrade.Volume{} // by the PersistentVolume's name
+	if err := each(ctx, c.client.CoreV1().PersistentVolumes().List, func(o runtime.Object) {
+		if pv, ok := o.(*corev1.PersistentVolume); ok {
+			volumes[pv.Name] = readVolume(pv)
+		}
+	}); err != nil {
+		return nil, err
+	}
+	claims := map[string]upgrade.Volume{} // by the claim's namespace/name
+	if err := each(ctx, c.client.CoreV1().PersistentVolumeClaims("").List, func(o runtime.Object) {
+		if claim, ok := o.(*corev1.PersistentVolumeClaim); ok {
+			claims[claim.Namespace+"/"+claim.Name] = readClaim(claim, volumes)
+		}
+	}); err != nil {
+		return nil, err
+	}
+	read := map[string][]upgrade.Volume{}
+	for _, p := range pods {
+		for _, name := range claimed[string(p.UID)] {
+			v, ok := claims[p.Namespace+"/"+name]
+			if !ok {
+				v = upgrade.Volume{Claim: name, Unbound: "there is no such claim"}
+			}
+			read[string(p.UID)] = append(read[string(p.UID)], v)
+		}
+	}
+	return read, nil
+}
+
+func readClaim(claim *corev1.PersistentVolumeClaim, volumes map[string]upgrade.Volume) upgrade.Volume {
+	v, ok := volumes[claim.Spec.VolumeName]
+	v.Claim = claim.Name
+	modes := claim.Spec.AccessModes
+	v.Exclusive = slices.Contains(modes, corev1.ReadWriteOncePod)
+	v.Attached = len(modes) > 0 && !slices.ContainsFunc(modes, func(m corev1.PersistentVolumeAccessMode) bool { return m != corev1.ReadWriteOnce })
+	switch {
+	case claim.Spec.VolumeName == "":
+		v.Unbound = "the claim is not bound"
+	case !ok:
+		v.Unbound = "there is no PersistentVolume " + claim.Spec.VolumeName
+	case claim.DeletionTimestamp != nil:
+		v.Unbound = "the claim is being deleted, and is gone once no pod uses it"
+	}
+	return v
+}
+
+// zoneLabels are the labels of a PersistentVolume that the scheduler compares with a node's, with what a node calls them today.
+var zoneLabels = []struct{ volume, node string }{
+	{corev1.LabelFailureDomainBetaZone, corev1.LabelTopologyZone}, {corev1.LabelFailureDomainBetaRegion, corev1.LabelTopologyRegion},
+	{corev1.LabelTopologyZone, corev1.LabelTopologyZone}, {corev1.LabelTopologyRegion, corev1.LabelTopologyRegion},
+}
+
+// readVolume says where a volume can be mounted. Its labels hold besides its node affinity; several zones are written with two
+// underscores between them.
+func readVolume(pv *corev1.PersistentVolume) upgrade.Volume {
+	v := upgrade.Volume{Local: pv.Spec.Local != nil || pv.Spec.HostPath != nil}
+	if a := pv.Spec.NodeAffinity; a != nil && a.Required != nil {
+		v.Terms = readNodeTerms(a.Required)
+	}
+	var zones []upgrade.Requirement
+	for _, l := range zoneLabels {
+		if value, ok := pv.Labels[l.volume]; ok {
+			zones = append(zones, upgrade.Requirement{Key: l.node, Operator: string(corev1.NodeSelectorOpIn), Values: strings.Split(value, "__")})
+		}
+	}
+	for i, t := range v.Terms {
+		if len(t.Labels)+len(t.Fields) > 0 { // else no node fulfils it, which more requirements must not change
+			v.Terms[i].Labels = slices.Concat(t.Labels, zones)
+		}
+	}
+	if v.Terms == nil && len(zones) > 0 {
+		v.Terms = []upgrade.NodeTerm{{Labels: zones}}
+	}
+	v.Local = v.Local || len(v.Terms) > 0 && !slices.ContainsFunc(v.Terms, func(t upgrade.NodeTerm) bool { return !ofOneNode(t) })
+	return v
+}
+
+// ofOneNode tells a term that only a node of a certain name fulfils.
+func ofOneNode(t upgrade.NodeTerm) bool {
+	return slices.ContainsFunc(slices.Concat(t.Labels, t.Fields), func(r upgrade.Requirement) bool {
+		return (r.Key == corev1.LabelHostname || r.Key == "metadata.name") && r.Operator == string(corev1.NodeSelectorOpIn) && len(r.Values) == 1
+	})
+}
