@@ -156,7 +156,7 @@ func TestWhatGKEKnows(t *testing.T) {
 				s.Cluster.Maintenance = upgrade.Maintenance{Summary: "daily", Windows: []upgrade.Interval{interval(-4*time.Hour, 10*time.Minute), interval(20*time.Hour, 24*time.Hour)}}
 			},
 			want: []string{
-				"warning maintenance-window Cluster cluster-1 has a maintenance window that closes at 2026-03-04 12:10 UTC, in 10m; the plan takes about 13m if all goes well",
+				"warning maintenance-window Cluster cluster-1 has a maintenance window that closes at 2026-03-04 12:10 UTC, in 10m; the plan takes about 12m if all goes well",
 				"start at 2026-03-05 08:00 UTC",
 			},
 		},
@@ -165,7 +165,7 @@ func TestWhatGKEKnows(t *testing.T) {
 				s.Cluster.Maintenance = upgrade.Maintenance{Summary: "daily", Windows: []upgrade.Interval{interval(15*time.Hour, 19*time.Hour)}}
 			},
 			want: []string{
-				"warning maintenance-window Cluster cluster-1 is outside of its maintenance window, which opens at 2026-03-05 03:00 UTC for 4h; the plan takes about 13m if all goes well",
+				"warning maintenance-window Cluster cluster-1 is outside of its maintenance window, which opens at 2026-03-05 03:00 UTC for 4h; the plan takes about 12m if all goes well",
 				"start at 2026-03-05 03:00 UTC",
 			},
 		},
@@ -176,7 +176,7 @@ func TestWhatGKEKnows(t *testing.T) {
 			options: func(o *upgrade.Options) { o.Soak = upgrade.Seconds(6*time.Hour + 49*time.Minute) },
 			want: []string{
 				"warning maintenance-window Cluster cluster-1 has a maintenance window that closes at 2026-03-04 15:00 UTC, in 3h, and no window of the next two weeks is long enough; " +
-					"the plan takes about 7h if all goes well", fewer,
+					"the plan takes about 6h59m if all goes well", fewer,
 			},
 		},
 		"a window once a month": {
@@ -184,7 +184,7 @@ func TestWhatGKEKnows(t *testing.T) {
 				s.Cluster.Maintenance = upgrade.Maintenance{Summary: "FREQ=MONTHLY;BYSETPOS=-1;BYDAY=SU"}
 			},
 			want: []string{
-				"warning maintenance-window Cluster cluster-1 is outside of its maintenance window, and none opens within two weeks; the plan takes about 13m if all goes well",
+				"warning maintenance-window Cluster cluster-1 is outside of its maintenance window, and none opens within two weeks; the plan takes about 12m if all goes well",
 				"gcloud container clusters describe cluster-1 --format 'yaml(maintenancePolicy)'" + there,
 			},
 		},
@@ -213,14 +213,14 @@ func TestWhatGKEKnows(t *testing.T) {
 				"gcloud container clusters update cluster-1 --remove-maintenance-exclusion stay" + there + ", or start once it is over",
 			},
 		},
-		"an exclusion that begins before the plan's end, and one that begins with it": {
+		"an exclusion that begins before the plan's end, and one that begins right after it": {
 			change: func(s *upgrade.Snapshot) {
 				s.Cluster.Maintenance.Exclusions = []upgrade.Exclusion{
-					{Name: "sale", Interval: interval(12*time.Minute, 24*time.Hour), Scope: "NO_UPGRADES"}, {Name: "later", Interval: interval(13*time.Minute, 24*time.Hour), Scope: "NO_UPGRADES"},
+					{Name: "sale", Interval: interval(11*time.Minute, 24*time.Hour), Scope: "NO_UPGRADES"}, {Name: "later", Interval: interval(12*time.Minute, 24*time.Hour), Scope: "NO_UPGRADES"},
 				}
 			},
 			want: []string{
-				"warning maintenance-exclusion MaintenanceExclusion sale begins at 2026-03-04 12:12 UTC, before the plan's end, which is about 2026-03-04 12:13 UTC if all goes well, " +
+				"warning maintenance-exclusion MaintenanceExclusion sale begins at 2026-03-04 12:11 UTC, before the plan's end, which is about 2026-03-04 12:11 UTC if all goes well, " +
 					"and lasts until 2026-03-05 12:00 UTC: NO_UPGRADES",
 				"gcloud container clusters update cluster-1 --remove-maintenance-exclusion sale" + there + ", or start once it is over",
 			},
