@@ -36,7 +36,7 @@ func findOneNode(in Input) []upgrade.Finding {
 		}
 		f.Severity, f.Evidence = upgrade.Info, []string{"node " + pods[0].Node}
 		f.Problem = fmt.Sprintf("has all of its %d pods on one node, and would lose them together with it", len(pods))
-		f.Remedy = "spread them: topologySpreadConstraints over kubernetes.io/hostname"
+		f.Remedy = edit(f.Object, "spread its pods with topologySpreadConstraints over kubernetes.io/hostname")
 		found = append(found, f)
 	}
 	return found

@@ -40,7 +40,10 @@ type Check struct {
 func Checks() []Check {
 	return []Check{
 		controlPlaneBehind(), newerPool(), goesOn(), poolNameTaken(), otherCluster(), unreadyNodes(), foreignCordons(),
-		pinnedToPool(), barePods(), emptyDirs(), longGrace(), runningJobs(), overlappingPDBs(), pdbBlocks(), singleReplica(), noPDB(), oneNode(),
+		pinnedToPool(),
+		permissions(), webhooks(), removedLabels(), localVolumes(), zonalVolumes(), unboundVolumes(), hostPaths(), externalTrafficLocal(), noEndpoints(),
+		noReadinessProbe(), crashing(), pdbWithoutController(), unhealthyBlocks(), deprecatedAPIs(), imageDrift(),
+		barePods(), emptyDirs(), longGrace(), runningJobs(), overlappingPDBs(), pdbBlocks(), singleReplica(), noPDB(), oneNode(),
 	}
 }
 
