@@ -2,6 +2,9 @@ package preflight
 
 import (
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
@@ -21,11 +24,37 @@ func findNoPDB(in Input) []upgrade.Finding {
 		w, ok := in.State.Workloads[p.Workload.UID]
 		return ok && w.Wanted > 1 && len(p.Budgets) == 0 && p.Disposition() == upgrade.Moves
 	}
-	return byWorkload(in.Moving, bare, func(owner upgrade.Ref, _ []upgrade.Pod) upgrade.Finding {
+	return byWorkload(in.Moving, bare, func(owner upgrade.Ref, of []upgrade.Pod) upgrade.Finding {
 		return upgrade.Finding{
 			Severity: upgrade.Info, Object: owner,
 			Problem: fmt.Sprintf("has %d replicas and no PodDisruptionBudget: its pods are moved one at a time, whatever it could do without", in.State.Workloads[owner.UID].Wanted),
-			Remedy:  fmt.Sprintf("kubectl create poddisruptionbudget %s -n %s --max-unavailable 1 --selector …", owner.Name, owner.Namespace),
+			Remedy:  fmt.Sprintf("kubectl create poddisruptionbudget %s -n %s --max-unavailable 1 --selector %s", owner.Name, owner.Namespace, in.selector(of)),
 		}
 	})
+}
+
+// generated are the labels that controllers give their pods: each revision or each pod has other ones.
+var generated = []string{"pod-template-hash", "controller-revision-hash", "statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index", "pod-template-generation"}
+
+// selector is what kubectl selects the pods by: the labels that all of them have.
+func (in Input) selector(of []upgrade.Pod) string {
+	var common map[string]string
+	for _, p := range of {
+		shape := in.Inventory.Pods[p.UID]
+		if shape == nil {
+			continue
+		}
+		if common == nil {
+			common = maps.Clone(shape.Labels)
+		}
+		maps.DeleteFunc(common, func(key, value string) bool { return shape.Labels[key] != value || slices.Contains(generated, key) })
+	}
+	var terms []string
+	for _, key := range slices.Sorted(maps.Keys(common)) {
+		terms = append(terms, key+"="+common[key])
+	}
+	if len(terms) == 0 {
+		return "KEY=VALUE" // nothing is known of them
+	}
+	return strings.Join(terms, ",")
 }

@@ -42,7 +42,7 @@ func findOneNode(in Input) []upgrade.Finding {
 		return upgrade.Finding{
 			Severity: upgrade.Info, Object: owner, Evidence: []string{"node " + of[0].Node},
 			Problem: fmt.Sprintf("has all of its %d pods on one node, and would lose them together with it", all[owner.UID].pods),
-			Remedy:  "spread them: topologySpreadConstraints over kubernetes.io/hostname",
+			Remedy:  edit(owner, "spread its pods with topologySpreadConstraints over kubernetes.io/hostname"),
 		}
 	})
 }

@@ -17,29 +17,19 @@ func pdbBlocks() Check {
 }
 
 func findBlockingPDBs(in Input) []upgrade.Finding {
-	var found []upgrade.Finding
-	seen := map[string]bool{}
-	for _, p := range in.Moving {
-		for _, key := range p.Budgets {
-			b, ok := in.State.Budgets[key]
-			if seen[key] || !ok || b.Allowed > 0 {
-				continue
-			}
-			seen[key] = true
-			problem, remedy := "allows no eviction now (%s): if it stays so, the drain blocks and the run pauses", "wait until its pods are healthy"
-			switch {
-			case b.Current && b.Expected > 0 && b.Needed >= b.Expected:
-				problem, remedy = "can allow no eviction at all with this many pods (%s): the drain will block and the run pause", "give it a replica more, or allow maxUnavailable 1"
-			case b.Healthy < b.Needed:
-				remedy = "mend its pods, or set unhealthyPodEvictionPolicy: AlwaysAllow"
-			}
-			found = append(found, upgrade.Finding{
-				Severity: upgrade.Warning, Momentary: true, Object: upgrade.Ref{Kind: "PodDisruptionBudget", Namespace: b.Namespace, Name: b.Name},
-				Problem:  fmt.Sprintf(problem, b.Why()),
-				Evidence: []string{p.Key() + " on node " + p.Node},
-				Remedy:   fmt.Sprintf("kubectl describe pdb -n %s %s; %s", b.Namespace, b.Name, remedy),
-			})
+	found := in.budgets(never, func(b upgrade.Budget, _ []upgrade.Pod) upgrade.Finding {
+		return upgrade.Finding{
+			Severity: upgrade.Warning, Momentary: true,
+			Problem: fmt.Sprintf("can allow no eviction at all with this many pods (%s): the drain will block and the run pause", b.Why()),
+			Remedy: fmt.Sprintf(`kubectl patch pdb %s -n %s --type merge -p '{"spec":{"minAvailable":null,"maxUnavailable":1}}', or give it a replica more`,
+				b.Name, b.Namespace),
 		}
-	}
-	return found
+	})
+	return append(found, in.budgets(spent, func(b upgrade.Budget, _ []upgrade.Pod) upgrade.Finding {
+		return upgrade.Finding{
+			Severity: upgrade.Warning, Momentary: true,
+			Problem: fmt.Sprintf("allows no eviction now (%s): if it stays so, the drain blocks and the run pauses", b.Why()),
+			Remedy:  fmt.Sprintf("kubectl describe pdb %s -n %s, and wait until its pods are healthy", b.Name, b.Namespace),
+		}
+	})...)
 }

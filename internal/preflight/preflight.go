@@ -43,7 +43,10 @@ func Checks() []Check {
 		controlPlaneBehind(), newerPool(), goesOn(), poolNameTaken(), otherCluster(),
 		autopilot(), pendingOperation(), poolTrouble(), maintenanceWindow(), maintenanceExclusion(), podRange(), managedElsewhere(), autoprovisioning(), skew(),
 		unreadyNodes(), foreignCordons(),
-		pinnedToPool(), barePods(), emptyDirs(), longGrace(), runningJobs(), overlappingPDBs(), pdbBlocks(), singleReplica(), noPDB(), oneNode(),
+		pinnedToPool(),
+		permissions(), webhooks(), removedLabels(), localVolumes(), zonalVolumes(), unboundVolumes(), hostPaths(), externalTrafficLocal(), noEndpoints(),
+		noReadinessProbe(), crashing(), pdbWithoutController(), unhealthyBlocks(), deprecatedAPIs(), imageDrift(),
+		barePods(), emptyDirs(), longGrace(), runningJobs(), overlappingPDBs(), pdbBlocks(), singleReplica(), noPDB(), oneNode(),
 	}
 }
 

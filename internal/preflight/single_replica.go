@@ -24,7 +24,7 @@ func findSingleReplicas(in Input) []upgrade.Finding {
 			Severity: upgrade.Warning, Momentary: true, Object: owner,
 			Problem:  "has one replica: it is away from the eviction until its replacement is Ready",
 			Evidence: []string{of[0].Key() + " on node " + of[0].Node},
-			Remedy:   "give it a second replica for the time of the upgrade",
+			Remedy:   scale(owner, 2),
 		}
 	})
 }

@@ -1,0 +1,82 @@
+package preflight
+
+import (
+	"strings"
+
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+// standing is what there is to be said of a PodDisruptionBudget over pods that move: one thing of each.
+type standing int
+
+const (
+	// fine: it allows an eviction.
+	fine standing = iota
+	// hopeless: Kubernetes cannot work it out.
+	hopeless
+	// never: with as many pods as there are it can allow none.
+	never
+	// deadlocked: it waits for pods that are not Ready, and does not let them go.
+	deadlocked
+	// spent: it allows none now.
+	spent
+)
+
+// stands says how a budget stands to the moving pods that it selects.
+func stands(b upgrade.Budget, over []upgrade.Pod) standing {
+	switch {
+	case b.Allowed > 0:
+		return fine
+	case b.Trouble != "", b.Current && b.Expected == 0:
+		return hopeless
+	case b.Current && b.Needed >= b.Expected:
+		return never
+	}
+	for _, p := range over {
+		if kept(b, p) {
+			return deadlocked
+		}
+	}
+	return spent
+}
+
+// kept tells that the pod is not Ready and that the budget does not let it go.
+func kept(b upgrade.Budget, p upgrade.Pod) bool { return !p.Ready && !b.Frees(p) }
+
+// budgets makes one finding for each budget over moving pods that stands so, in the order of the pods.
+func (in Input) budgets(so standing, finding func(upgrade.Budget, []upgrade.Pod) upgrade.Finding) []upgrade.Finding {
+	var order []string
+	over := map[string][]upgrade.Pod{}
+	for _, p := range in.Moving {
+		for _, key := range p.Budgets {
+			if over[key] == nil {
+				order = append(order, key)
+			}
+			over[key] = append(over[key], p)
+		}
+	}
+	var found []upgrade.Finding
+	for _, key := range order {
+		b, ok := in.State.Budgets[key]
+		if !ok || stands(b, over[key]) != so {
+			continue
+		}
+		f := finding(b, over[key])
+		f.Object = upgrade.Ref{Kind: "PodDisruptionBudget", Namespace: b.Namespace, Name: b.Name}
+		if f.Evidence == nil {
+			f.Evidence = []string{over[key][0].Key() + " on node " + over[key][0].Node}
+		}
+		found = append(found, f)
+	}
+	return found
+}
+
+// names are those of objects of one namespace that are given as namespace/name.
+func names(keys []string) string {
+	var all []string
+	for _, key := range keys {
+		_, name, _ := strings.Cut(key, "/")
+		all = append(all, name)
+	}
+	return strings.Join(all, " ")
+}

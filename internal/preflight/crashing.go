@@ -1,0 +1,26 @@
+package preflight
+
+import (
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+// crashing: workloads that are in trouble before anything is touched.
+func crashing() Check {
+	return Check{
+		Name: "crashing", Severities: []upgrade.Severity{upgrade.Warning},
+		Title: "A container of a pod that is to be moved does not run",
+		Why:   "Its replacement will not run either. The gate after the drain asks for as many Ready pods as there were before, so this alone does not hold it up, but nobody can tell old trouble from new.",
+		find:  findCrashing,
+	}
+}
+
+func findCrashing(in Input) []upgrade.Finding {
+	sick := func(p upgrade.Pod) bool { return moves(p) && p.Trouble != "" }
+	return byWorkload(in.Moving, sick, func(owner upgrade.Ref, of []upgrade.Pod) upgrade.Finding {
+		return upgrade.Finding{
+			Severity: upgrade.Warning, Momentary: true, Object: owner,
+			Problem:  "is in trouble already (" + of[0].Trouble + "): its new pods will be too, and old trouble cannot be told from new",
+			Evidence: keys(of), Remedy: "kubectl describe " + on(of[0].Ref()) + ", and mend it first",
+		}
+	})
+}

@@ -1,0 +1,63 @@
+package preflight
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+// permissions: what Kubernetes would refuse in the middle of an upgrade.
+func permissions() Check {
+	return Check{
+		Name: "permissions", Severities: []upgrade.Severity{upgrade.Blocker, upgrade.UnknownSeverity},
+		Title: "Upshift is not allowed something that an upgrade needs",
+		Why:   "Kubernetes would refuse it in the middle of the run, with pods already on their way.",
+		find:  findMissingPermissions,
+	}
+}
+
+func findMissingPermissions(in Input) []upgrade.Finding {
+	found := in.unknown("whether Upshift may do what an upgrade needs", upgrade.ReadPermissions)
+	type scope struct{ group, resource, namespace, why string }
+	var order []scope
+	verbs := map[scope][]string{}
+	for _, p := range in.Inventory.Permissions {
+		if p.Allowed {
+			continue
+		}
+		s := scope{p.Group, p.Resource, p.Namespace, p.Why}
+		if verbs[s] == nil {
+			order = append(order, s)
+		}
+		verbs[s] = append(verbs[s], p.Verb)
+	}
+	user, quoted := in.Inventory.User, in.Inventory.User
+	if user == "" {
+		user, quoted = "unknown", `"$(kubectl auth whoami -o jsonpath='{.status.userInfo.username}')"`
+	}
+	for _, s := range order {
+		where := ""
+		if s.namespace != "" {
+			where = " in namespace " + s.namespace
+		}
+		resource := strings.TrimSuffix(s.resource+"."+s.group, ".")
+		found = append(found, upgrade.Finding{
+			Severity: upgrade.Blocker, Object: upgrade.Ref{Kind: "User", Name: user},
+			Problem: fmt.Sprintf("may not %s %s%s, which is needed %s", strings.Join(verbs[s], ", "), s.resource, where, s.why),
+			Remedy:  grant(resource, s.namespace, quoted, verbs[s]),
+		})
+	}
+	return found
+}
+
+// grant allows the user the verbs. Resource is as kubectl takes it: "leases.coordination.k8s.io".
+func grant(resource, namespace, user string, verbs []string) string {
+	plain, _, _ := strings.Cut(resource, ".")
+	role := "upshift-" + strings.ReplaceAll(plain, "/", "-")
+	rules := fmt.Sprintf("--verb %s --resource %s", strings.Join(verbs, ","), resource)
+	if namespace == "" {
+		return fmt.Sprintf("kubectl create clusterrole %s %s && kubectl create clusterrolebinding %s --clusterrole %s --user %s", role, rules, role, role, user)
+	}
+	return fmt.Sprintf("kubectl create role %s -n %s %s && kubectl create rolebinding %s -n %s --role %s --user %s", role, namespace, rules, role, namespace, role, user)
+}
