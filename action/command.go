@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/upshift-k8s/upshift/internal/report"
 	"github.com/upshift-k8s/upshift/internal/session"
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
@@ -94,7 +95,11 @@ func (c *command) newPlan(ctx context.Context, p planner) (plan upgrade.Plan, ti
 	case err != nil:
 		return plan, "cannot read the cluster", code(ctx, err), err
 	}
-	return plan, "cannot report the plan", exitFailed, c.out.plan(plan, c.cfg, c.cluster.Host())
+	err = c.out.plan(plan, c.cfg, c.cluster.Host())
+	if takes := plan.Estimate(); c.cfg.timeLimit > 0 && takes > c.cfg.timeLimit {
+		c.out.line("Note     the plan takes %s if all goes well, and the time limit is %s: upgrade stops before it, and goes on with the next call", report.About(takes), c.cfg.timeLimit)
+	}
+	return plan, "cannot report the plan", exitFailed, err
 }
 
 // plan is the command plan. A run that is not finished goes on with its own plan, so that is the one to be looked at and approved.

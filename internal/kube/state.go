@@ -194,6 +194,7 @@ func (r reader) pod(p *corev1.Pod) upgrade.Pod {
 		switch {
 		case c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue:
 			pod.Ready, pod.ReadySince = true, c.LastTransitionTime.Time
+			pod.StartUp = startUp(p, c.LastTransitionTime.Time)
 		case c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Reason == corev1.PodReasonUnschedulable:
 			pod.Unschedulable = c.Message
 		}
@@ -218,6 +219,21 @@ func (r reader) pod(p *corev1.Pod) upgrade.Pod {
 	pod.Pinned, pod.PinnedTo = r.pinned(p)
 	r.assign(p, &pod)
 	return pod
+}
+
+// startUp is how long the pod took from being bound to its node to being Ready, zero where it has not been Ready all the time since.
+func startUp(p *corev1.Pod, ready time.Time) time.Duration {
+	for _, c := range p.Status.ContainerStatuses {
+		if c.RestartCount > 0 {
+			return 0
+		}
+	}
+	for _, c := range p.Status.Conditions {
+		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionTrue {
+			return max(0, ready.Sub(c.LastTransitionTime.Time))
+		}
+	}
+	return 0
 }
 
 // assign finds what would make the pod again.

@@ -256,3 +256,26 @@ func TestAChangeWakesWhoeverWaits(t *testing.T) {
 		t.Errorf("%d nodes, want 1", len(nodes))
 	}
 }
+
+func TestStartUpIsFromBindingToReady(t *testing.T) {
+	bound := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	pod := func(name string, restarts int32, conditions ...corev1.PodCondition) *corev1.Pod {
+		return &corev1.Pod{ObjectMeta: named(name), Status: corev1.PodStatus{Conditions: conditions, ContainerStatuses: []corev1.ContainerStatus{{RestartCount: restarts}}}}
+	}
+	at := func(kind corev1.PodConditionType, after time.Duration) corev1.PodCondition {
+		return corev1.PodCondition{Type: kind, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(bound.Add(after))}
+	}
+	c, _ := start(t,
+		pod("up", 0, at(corev1.PodScheduled, 0), at(corev1.PodReady, 42*time.Second)),
+		pod("restarted", 1, at(corev1.PodScheduled, 0), at(corev1.PodReady, time.Hour)),
+		pod("starting", 0, at(corev1.PodScheduled, 0)),
+		pod("odd", 0, at(corev1.PodReady, time.Hour)),
+	)
+	got := map[string]time.Duration{}
+	for name, p := range pods(c.State()) {
+		got[name] = p.StartUp
+	}
+	if diff := cmp.Diff(map[string]time.Duration{"up": 42 * time.Second, "restarted": 0, "starting": 0, "odd": 0}, got); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -42,10 +42,9 @@ func Checks() []Check {
 	return []Check{
 		controlPlaneBehind(), newerPool(), goesOn(), poolNameTaken(), otherCluster(),
 		autopilot(), pendingOperation(), poolTrouble(), maintenanceWindow(), maintenanceExclusion(), podRange(), managedElsewhere(), autoprovisioning(), skew(),
-		unreadyNodes(), foreignCordons(),
-		pinnedToPool(),
-		permissions(), webhooks(), removedLabels(), localVolumes(), zonalVolumes(), unboundVolumes(), hostPaths(), externalTrafficLocal(), noEndpoints(),
-		noReadinessProbe(), crashing(), pdbWithoutController(), unhealthyBlocks(), deprecatedAPIs(), imageDrift(),
+		unreadyNodes(), foreignCordons(), imageDrift(), pinnedToPool(), removedLabels(),
+		permissions(), webhooks(), deprecatedAPIs(), localVolumes(), zonalVolumes(), unboundVolumes(), hostPaths(),
+		externalTrafficLocal(), noEndpoints(), noReadinessProbe(), crashing(), pdbWithoutController(), unhealthyBlocks(),
 		barePods(), emptyDirs(), longGrace(), runningJobs(), overlappingPDBs(), pdbBlocks(), singleReplica(), noPDB(), oneNode(),
 	}
 }

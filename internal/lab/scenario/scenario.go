@@ -23,9 +23,12 @@ import (
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"sigs.k8s.io/yaml"
 
 	"github.com/upshift-k8s/upshift/internal/lab"
 	"github.com/upshift-k8s/upshift/internal/lab/gkeemu"
@@ -80,11 +83,23 @@ func Commands() map[string]func(*testscript.TestScript, bool, []string) {
 	}
 }
 
-// startCluster: "cluster [autoscaling] [no-namespace]" boots a cluster with a pool of three nodes.
+// startCluster: "cluster [autoscaling] [no-namespace] [version=V] [nodes=V] [gke=FILE] [pool=FILE]" boots a cluster with a pool of three
+// nodes. The files, in YAML, are what GKE tells of the cluster and of its pool besides.
 func startCluster(ts *testscript.TestScript, _ bool, args []string) {
 	options := testbed.Options{NodeStartUp: "1s"}
 	for _, a := range args {
-		switch a {
+		name, value, _ := strings.Cut(a, "=")
+		switch name {
+		case "version":
+			options.Version = value
+		case "nodes":
+			options.NodeVersion = value
+		case "gke":
+			options.Template = &containerpb.Cluster{}
+			readProto(ts, value, options.Template)
+		case "pool":
+			options.PoolTemplate = &containerpb.NodePool{}
+			readProto(ts, value, options.PoolTemplate)
 		case "autoscaling":
 			options.Autoscaling = &containerpb.NodePoolAutoscaling{Enabled: true, MinNodeCount: 1, MaxNodeCount: 4}
 		case "no-namespace":
@@ -108,6 +123,13 @@ func startCluster(ts *testscript.TestScript, _ bool, args []string) {
 		name, value, _ := strings.Cut(e, "=")
 		ts.Setenv(name, value)
 	}
+}
+
+// readProto reads a message that is written in YAML.
+func readProto(ts *testscript.TestScript, file string, into proto.Message) {
+	data, err := yaml.YAMLToJSON([]byte(ts.ReadFile(file)))
+	ts.Check(err)
+	ts.Check(protojson.Unmarshal(data, into))
 }
 
 // startGKE: "gke" starts the emulator without a cluster.

@@ -4,6 +4,7 @@ package testbed
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"cloud.google.com/go/container/apiv1/containerpb"
+	"google.golang.org/protobuf/proto"
 	"k8s.io/client-go/kubernetes"
 
 	"github.com/upshift-k8s/upshift/internal/lab"
@@ -40,6 +42,11 @@ type Options struct {
 	NodeStartUp string
 	// Autoscaling of the pool; nil: none.
 	Autoscaling *containerpb.NodePoolAutoscaling
+	// Version and NodeVersion are those of the control plane and of the pool; empty: ControlPlaneVersion and NodeVersion.
+	Version, NodeVersion string
+	// Template has further fields of what GKE tells of the cluster, and PoolTemplate of its pool; nil: none.
+	Template     *containerpb.Cluster
+	PoolTemplate *containerpb.NodePool
 	// NoNamespace leaves out the namespace in which runs are recorded.
 	NoNamespace bool
 	// Progress is told when the control plane has to be built first.
@@ -62,7 +69,8 @@ type Testbed struct {
 
 // Start boots a testbed. It ends with Close, with ctx, and with this process, however that goes.
 func Start(ctx context.Context, o Options) (_ *Testbed, err error) {
-	l, err := lab.Start(ctx, lab.Options{Version: "v" + ControlPlaneVersion, Progress: o.Progress, LogDir: o.LogDir})
+	o.Version, o.NodeVersion = cmp.Or(o.Version, ControlPlaneVersion), cmp.Or(o.NodeVersion, NodeVersion)
+	l, err := lab.Start(ctx, lab.Options{Version: "v" + o.Version, Progress: o.Progress, LogDir: o.LogDir})
 	if err != nil {
 		return nil, err
 	}
@@ -125,18 +133,21 @@ func (b *Testbed) startGKE(ctx context.Context, o Options) (err error) {
 		return fmt.Errorf("connect the emulator to the lab: %w", err)
 	}
 	cluster := gkeemu.Cluster{
-		Project: Project, Location: Location, Name: Name, Version: ControlPlaneVersion, Channel: containerpb.ReleaseChannel_REGULAR,
-		Endpoint: b.Lab.Endpoint(), CA: b.Lab.CA(), Kube: emulator, NodeStartUp: o.NodeStartUp,
+		Project: Project, Location: Location, Name: Name, Version: o.Version, Channel: containerpb.ReleaseChannel_REGULAR,
+		Endpoint: b.Lab.Endpoint(), CA: b.Lab.CA(), Kube: emulator, NodeStartUp: o.NodeStartUp, Template: o.Template,
 	}
 	if err := b.GKE.AddCluster(cluster); err != nil {
 		return err
 	}
-	err = b.GKE.AddPool(ctx, cluster.Path(), &containerpb.NodePool{
-		Name: Pool, Version: NodeVersion, InitialNodeCount: 1, Autoscaling: o.Autoscaling,
+	pool := &containerpb.NodePool{
+		Name: Pool, Version: o.NodeVersion, InitialNodeCount: 1, Autoscaling: o.Autoscaling,
 		Management: &containerpb.NodeManagement{AutoUpgrade: true, AutoRepair: true},
 		Config:     &containerpb.NodeConfig{MachineType: "e2-standard-4", Labels: map[string]string{"team": "platform"}},
-	}, "")
-	if err != nil {
+	}
+	if o.PoolTemplate != nil {
+		proto.Merge(pool, o.PoolTemplate)
+	}
+	if err := b.GKE.AddPool(ctx, cluster.Path(), pool, ""); err != nil {
 		return err
 	}
 	// Pods that come before all nodes are Ready would all go to the first.
