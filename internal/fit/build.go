@@ -55,7 +55,7 @@ func newBuilder() *builder {
 		scopeOf: interning{}, crowdOf: interning{}, workloadOf: map[upgrade.Ref]int32{}, seen: map[shaped]int32{},
 		socialOf: map[*upgrade.PodShape]int32{}, asked: map[string]bool{}, counting: map[string][]int32{},
 	}
-	b.nodeNamed, b.podOf = map[string]int32{}, map[string]int32{}
+	b.nodeNamed = map[string]int32{}
 	b.resource("cpu")
 	b.resource("memory")
 	b.key(hostname)
@@ -119,7 +119,6 @@ func (b *builder) addPod(s upgrade.Snapshot, i int32) {
 			}
 		}
 	}
-	b.podOf[p.UID] = int32(len(b.pods)) //nolint:gosec // there are fewer pods than 2^31
 	b.pods = append(b.pods, added)
 }
 

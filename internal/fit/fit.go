@@ -344,13 +344,20 @@ func (g *migration) full(s *state) []Full {
 }
 
 // Now is a cluster as it is.
-type Now struct{ *state }
+type Now struct {
+	*state
+	podOf map[string]int32
+}
 
 // NewNow takes a cluster as it is.
 func NewNow(s upgrade.Snapshot) Now {
 	st := newState(newModel(s, nil))
 	st.takeStock()
-	return Now{st}
+	now := Now{st, map[string]int32{}}
+	for i, p := range st.pods {
+		now.podOf[s.State.Pods[p.of].UID] = int32(i) //nolint:gosec // there are fewer pods than 2^31
+	}
+	return now
 }
 
 // Obstacle is the first thing that keeps the pod with the UID from the node, as the scheduler would find it, and the resource if it is

@@ -26,10 +26,9 @@ type model struct {
 	// workloads are those of pods, and claims how many there are that only one pod can have.
 	workloads []upgrade.Ref
 	claims    int
-	// every is all nodes; nodeNamed and podOf find nodes and pods again, by name and UID.
+	// every is all nodes; nodeNamed finds them by name.
 	nodeNamed map[string]int32
 	every     []int32
-	podOf     map[string]int32
 }
 
 // none stands for no index.
@@ -154,6 +153,7 @@ func newModel(s upgrade.Snapshot, pools []upgrade.PoolPlan) *model {
 		}
 	}
 	b.orderNodes()
+	b.pods = make([]pod, 0, len(s.State.Pods))
 	b.namespaces = s.Inventory.Namespaces
 	for i := range s.State.Pods {
 		b.addPod(s, int32(i)) //nolint:gosec // there are fewer pods than 2^31

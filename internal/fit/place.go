@@ -16,9 +16,9 @@ type policy struct {
 
 // policies are the scheduler's way, as far as it can be known, and ways that are less lucky with room.
 var policies = []policy{
-	{look: 16, wide: true, turning: true},
+	{look: 8, wide: true, turning: true},
 	{look: 1},
-	{look: 16, wide: true, turning: true, fullest: true},
+	{look: 8, wide: true, turning: true, fullest: true},
 }
 
 // few is up to how many nodes the scheduler looks at all of them.
