@@ -94,12 +94,9 @@ func Simulate(s upgrade.Snapshot, pools []upgrade.PoolPlan, o Options) Result {
 	result.Unmodelled, result.Unread, result.UnreadPools = plan.unmodelled, plan.unread, plan.unreadPools
 	start := newState(m)
 	plan.sort(start)
-	fitting := 0
-	for i, p := range policies {
-		run := start
-		if i < len(policies)-1 {
-			run = start.clone()
-		}
+	fitting, tries := 0, policies(len(m.pods))
+	for i, p := range tries {
+		run := start.clone()
 		stuck := plan.carryOut(run, p)
 		if i == 0 {
 			result.Full = plan.full(run)
@@ -113,7 +110,7 @@ func Simulate(s upgrade.Snapshot, pools []upgrade.PoolPlan, o Options) Result {
 	switch {
 	case fitting == 0:
 		result.Verdict = DoesNotFit
-	case fitting < len(policies) || len(result.Full) > 0:
+	case fitting < len(tries) || len(result.Full) > 0:
 		result.Verdict = Tight
 	}
 	return result

@@ -211,4 +211,7 @@ func (l *lister) PodGroups() fwk.PodGroupLister                             { re
 func (l *lister) CompositePodGroupStates() fwk.CompositePodGroupStateLister { return nil }
 func (l *lister) CompositePodGroups() fwk.CompositePodGroupLister           { return nil }
 
+// nodeInfo is the scheduler's own.
+type nodeInfo = fwk.NodeInfo
+
 var never = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
