@@ -41,6 +41,7 @@ func Checks() []Check {
 	return []Check{
 		controlPlaneBehind(), newerPool(), goesOn(), poolNameTaken(), otherCluster(), unreadyNodes(), foreignCordons(),
 		pinnedToPool(), barePods(), emptyDirs(), longGrace(), runningJobs(), overlappingPDBs(), pdbBlocks(), singleReplica(), noPDB(), oneNode(),
+		lostLabels(), fits(),
 	}
 }
 
