@@ -204,7 +204,7 @@ func TestWhatKubernetesKnowsIsFound(t *testing.T) {
 		"metrics that cannot be read where the control plane stays": {change: unread(upgrade.ReadAPIMetrics)},
 
 		"nodes that differ": {change: func(s *upgrade.Snapshot) { s.Inventory.Nodes["n2"] = upgrade.NodeShape{Image: "COS 1", Kernel: "6.2"} },
-			want: []string{"info image-drift NodePool pool: COS 1, kernel 6.1, COS 1, kernel 6.2"}},
+			want: []string{"warning image-drift NodePool pool: COS 1, kernel 6.1, COS 1, kernel 6.2"}},
 		"nodes that differ in their version, too": {change: func(s *upgrade.Snapshot) {
 			s.State.Nodes[1].Version = "1.33.6"
 			s.Inventory.Nodes["n2"] = upgrade.NodeShape{Image: "COS 1", Kernel: "6.2"}
