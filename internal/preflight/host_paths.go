@@ -33,14 +33,10 @@ func findHostPaths(in Input) []upgrade.Finding {
 	}
 	writes := func(p upgrade.Pod) bool { return p.Disposition() != upgrade.Awaited && len(paths(p)) > 0 }
 	return byWorkload(in.Moving, writes, func(owner upgrade.Ref, of []upgrade.Pod) upgrade.Finding {
-		f := upgrade.Finding{
-			Severity: upgrade.Warning, Object: owner,
+		return upgrade.Finding{
+			Severity: grave(owner), Object: owner,
 			Problem:  fmt.Sprintf("writes to directories of its nodes (%s): what it keeps there stays behind when its pods move, and is gone with the nodes", several(distinct(of, paths))),
 			Evidence: keys(of), Remedy: edit(owner, "keep its data in a PersistentVolumeClaim"),
 		}
-		if owner.Namespace == "kube-system" {
-			f.Severity = upgrade.Info // the provider's own, as a rule
-		}
-		return f
 	})
 }

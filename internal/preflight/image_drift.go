@@ -10,7 +10,7 @@ import (
 // imageDrift: nodes that something changes in place.
 func imageDrift() Check {
 	return Check{
-		Name: "image-drift", Severities: []upgrade.Severity{upgrade.Info},
+		Name: "image-drift", Severities: []upgrade.Severity{upgrade.Warning},
 		Title: "Nodes of one pool at the same version differ in their operating system's image or kernel",
 		Why:   "Something upgrades them in place, behind Kubernetes' back. It can do so on all nodes at once, and on the new ones too.",
 		find:  findImageDrift,
@@ -39,7 +39,7 @@ func findImageDrift(in Input) []upgrade.Finding {
 		}
 		slices.Sort(drifted)
 		found = append(found, upgrade.Finding{
-			Severity: upgrade.Info, Momentary: true, Object: upgrade.Ref{Kind: "NodePool", Name: p.Name},
+			Severity: upgrade.Warning, Momentary: true, Object: upgrade.Ref{Kind: "NodePool", Name: p.Name},
 			Problem:  fmt.Sprintf("has nodes of one version that differ (%s): something upgrades them in place, and may do so with the new ones", several(drifted)),
 			Evidence: drifted,
 			Remedy:   fmt.Sprintf("kubectl get nodes -l %s=%s -o wide, and turn off unattended upgrades of nodes", in.Cluster.PoolLabel, p.Name),

@@ -19,7 +19,7 @@ func localVolumes() Check {
 
 func findLocalVolumes(in Input) []upgrade.Finding {
 	found := in.unknown("whether pods have disks of their nodes", upgrade.ReadVolumes)
-	found = append(found, in.byVolume(func(v upgrade.Volume) bool { return v.Local && v.Terms != nil }, func(owner upgrade.Ref, claims []string) upgrade.Finding {
+	found = append(found, in.byVolume(diskOfNode, func(owner upgrade.Ref, claims []string) upgrade.Finding {
 		return upgrade.Finding{
 			Severity: upgrade.Blocker,
 			Problem:  fmt.Sprintf("has volumes that are disks of its nodes (%s): once evicted, its pods stay Pending, and the data is gone with the nodes", several(claims)),
@@ -34,6 +34,9 @@ func findLocalVolumes(in Input) []upgrade.Finding {
 		}
 	})...)
 }
+
+// diskOfNode tells a volume that no other node can mount.
+func diskOfNode(v upgrade.Volume) bool { return v.Local && v.Terms != nil }
 
 // move is the remedy of a workload whose volumes cannot go where its pods go.
 func move(owner upgrade.Ref, claims []string) string {

@@ -10,7 +10,7 @@ import (
 // noReadinessProbe: pods that count as Ready before they serve.
 func noReadinessProbe() Check {
 	return Check{
-		Name: "no-readiness-probe", Severities: []upgrade.Severity{upgrade.Warning},
+		Name: "no-readiness-probe", Severities: []upgrade.Severity{upgrade.Warning, upgrade.Info},
 		Title: "A container behind a Service has no readiness probe",
 		Why:   "Its pod is Ready at once and gets traffic before it can serve, and nothing holds the drain back until it does.",
 		find:  findNoReadinessProbe,
@@ -31,7 +31,7 @@ func findNoReadinessProbe(in Input) []upgrade.Finding {
 	return byWorkload(in.Moving, blind, func(owner upgrade.Ref, of []upgrade.Pod) upgrade.Finding {
 		containers := strings.Join(distinct(of, func(p upgrade.Pod) []string { return in.Inventory.Pods[p.UID].Unprobed }), ", ")
 		return upgrade.Finding{
-			Severity: upgrade.Warning, Object: owner,
+			Severity: grave(owner), Object: owner,
 			Problem:  fmt.Sprintf("is behind a Service and has no readiness probe (container %s): its new pods get traffic before they can serve", containers),
 			Evidence: keys(of), Remedy: edit(owner, "give it a readinessProbe"),
 		}

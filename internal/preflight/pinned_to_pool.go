@@ -18,18 +18,8 @@ func pinnedToPool() Check {
 }
 
 func findPinned(in Input) []upgrade.Finding {
-	takesOver := map[string]string{}
-	for _, p := range in.Pools {
-		takesOver[p.Name] = p.NewName
-	}
-	poolOf := map[string]string{}
-	for _, n := range in.State.Nodes {
-		poolOf[n.Name] = n.Pool
-	}
-	stuck := func(p upgrade.Pod) bool {
-		return p.Pinned && !p.Terminating() && p.Disposition() == upgrade.Moves && !slices.Contains(p.PinnedTo, takesOver[poolOf[p.Node]])
-	}
-	return byWorkload(in.Moving, stuck, func(owner upgrade.Ref, of []upgrade.Pod) upgrade.Finding {
+	takesOver, poolOf := in.pools()
+	return byWorkload(in.Moving, in.pinned(), func(owner upgrade.Ref, of []upgrade.Pod) upgrade.Finding {
 		pool := poolOf[of[0].Node]
 		return upgrade.Finding{
 			Severity: upgrade.Blocker, Object: owner,
@@ -38,4 +28,24 @@ func findPinned(in Input) []upgrade.Finding {
 			Remedy:   fmt.Sprintf("have it select nodes by a label of your own, which the new pool gets too, or allow %s as well", takesOver[pool]),
 		}
 	})
+}
+
+// pools are the new pools by the old ones' names, and the pools of nodes.
+func (in Input) pools() (takesOver, poolOf map[string]string) {
+	takesOver, poolOf = map[string]string{}, map[string]string{}
+	for _, p := range in.Pools {
+		takesOver[p.Name] = p.NewName
+	}
+	for _, n := range in.State.Nodes {
+		poolOf[n.Name] = n.Pool
+	}
+	return takesOver, poolOf
+}
+
+// pinned tells of a pod whether no node of the pool that takes over may run it.
+func (in Input) pinned() func(upgrade.Pod) bool {
+	takesOver, poolOf := in.pools()
+	return func(p upgrade.Pod) bool {
+		return p.Pinned && !p.Terminating() && p.Disposition() == upgrade.Moves && !slices.Contains(p.PinnedTo, takesOver[poolOf[p.Node]])
+	}
 }

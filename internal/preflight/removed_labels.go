@@ -32,16 +32,8 @@ var removals = []removedLabel{
 }
 
 func findRemovedLabels(in Input) []upgrade.Finding {
-	from, ok := in.oldest()
-	target, known := minor(in.Target)
-	if !ok || !known {
-		return nil
-	}
 	var found []upgrade.Finding
-	for _, r := range removals {
-		if from >= r.removedIn || target < r.removedIn {
-			continue
-		}
+	for _, r := range in.removed() {
 		finding := func(owner upgrade.Ref, evidence []string) upgrade.Finding {
 			return upgrade.Finding{
 				Severity: upgrade.Blocker, Object: owner,
@@ -61,6 +53,19 @@ func findRemovedLabels(in Input) []upgrade.Finding {
 		}
 	}
 	return found
+}
+
+// removed are the labels that nodes lose on the way from the oldest pool's version to the target.
+func (in Input) removed() []removedLabel {
+	from, ok := in.oldest()
+	target, known := minor(in.Target)
+	var removed []removedLabel
+	for _, r := range removals {
+		if ok && known && from < r.removedIn && r.removedIn <= target {
+			removed = append(removed, r)
+		}
+	}
+	return removed
 }
 
 // oldest is the lowest minor of the pools that are migrated.

@@ -7,7 +7,7 @@ import (
 // singleReplica: workloads that are away while their one pod moves.
 func singleReplica() Check {
 	return Check{
-		Name: "single-replica", Severities: []upgrade.Severity{upgrade.Warning},
+		Name: "single-replica", Severities: []upgrade.Severity{upgrade.Warning, upgrade.Info},
 		Title: "A workload has one replica",
 		Why:   "It is away from the eviction until its replacement is Ready.",
 		find:  findSingleReplicas,
@@ -21,7 +21,7 @@ func findSingleReplicas(in Input) []upgrade.Finding {
 	}
 	return byWorkload(in.Moving, single, func(owner upgrade.Ref, of []upgrade.Pod) upgrade.Finding {
 		return upgrade.Finding{
-			Severity: upgrade.Warning, Momentary: true, Object: owner,
+			Severity: grave(owner), Momentary: true, Object: owner,
 			Problem:  "has one replica: it is away from the eviction until its replacement is Ready",
 			Evidence: []string{of[0].Key() + " on node " + of[0].Node},
 			Remedy:   scale(owner, 2),

@@ -24,19 +24,23 @@ var zoneKeys = []string{"topology.kubernetes.io/zone", "failure-domain.beta.kube
 func findZonalVolumes(in Input) []upgrade.Finding {
 	found := in.unknown("whether volumes can be mounted in the zones of the new pools", upgrade.ReadVolumes)
 	zones := in.zonesAfterwards()
-	if slices.Contains(zones, "") || len(zones) == 0 {
-		return found // where nodes are is not known, so nothing is known to be wrong
-	}
-	elsewhere := func(v upgrade.Volume) bool {
-		return !v.Local && len(v.Terms) > 0 && !slices.ContainsFunc(zones, func(zone string) bool { return mountable(v.Terms, zone) })
-	}
-	return append(found, in.byVolume(elsewhere, func(owner upgrade.Ref, claims []string) upgrade.Finding {
+	return append(found, in.byVolume(ofOtherZones(zones), func(owner upgrade.Ref, claims []string) upgrade.Finding {
 		return upgrade.Finding{
 			Severity: upgrade.Blocker,
 			Problem:  fmt.Sprintf("has volumes (%s) that can be mounted in none of the zones with nodes afterwards (%s): once evicted, its pods stay Pending", several(claims), strings.Join(zones, ", ")),
 			Remedy:   move(owner, claims),
 		}
 	})...)
+}
+
+// ofOtherZones tells the volumes that can be mounted in none of the zones.
+func ofOtherZones(zones []string) func(upgrade.Volume) bool {
+	if slices.Contains(zones, "") || len(zones) == 0 {
+		return func(upgrade.Volume) bool { return false } // where nodes are is not known, so nothing is known to be wrong
+	}
+	return func(v upgrade.Volume) bool {
+		return !v.Local && len(v.Terms) > 0 && !slices.ContainsFunc(zones, func(zone string) bool { return mountable(v.Terms, zone) })
+	}
 }
 
 // zonesAfterwards are those of the new pools and of the nodes that stay.
