@@ -144,6 +144,12 @@ func TestSimulate(t *testing.T) {
 		"three replicas spread over the hosts, drained ones among them": {func(s *scene) {
 			s.deployment("db", 100, 9).Spread = []upgrade.Spread{{TopologyKey: host, MaxSkew: 1, Selector: alike("db")}}
 		}, fit.DoesNotFit, []string{"Deployment shop/db 5 old-1: 0 of 4 nodes: 4 did not satisfy its topology spread"}},
+		"the same, with a spread that leaves out cordoned nodes": {func(s *scene) {
+			s.deployment("db", 100, 9).Spread = []upgrade.Spread{{TopologyKey: host, MaxSkew: 1, Selector: alike("db"), HonorTaints: true}}
+		}, fit.Fits, nil},
+		"the same, with more domains wanted than there are": {func(s *scene) {
+			s.deployment("db", 100, 9).Spread = []upgrade.Spread{{TopologyKey: host, MaxSkew: 1, MinDomains: 5, Selector: alike("db"), HonorTaints: true}}
+		}, fit.DoesNotFit, []string{"Deployment shop/db 5 old-1: 0 of 4 nodes: 4 did not satisfy its topology spread"}},
 		"a host port that two of its pods want on each node": {func(s *scene) { s.deployment("db", 100, 5).HostPorts = []upgrade.HostPort{{Port: 80}} }, fit.DoesNotFit,
 			[]string{"Deployment shop/db 1 old-3: 0 of 4 nodes: 4 had no free host port"}},
 		"a volume that another pod has, which only one can": {func(s *scene) {
