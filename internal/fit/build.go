@@ -63,7 +63,7 @@ func newBuilder() *builder {
 }
 
 func (b *builder) resource(name string) int32 {
-	i, added := b.resourceOf.index(key(name))
+	i, added := b.resourceOf.of(key(name))
 	if added {
 		b.resources = append(b.resources, name)
 	}
@@ -71,7 +71,7 @@ func (b *builder) resource(name string) int32 {
 }
 
 func (b *builder) key(name string) int32 {
-	i, added := b.keyOf.index(key(name))
+	i, added := b.keyOf.of(key(name))
 	if added {
 		b.keys = append(b.keys, name)
 	}
@@ -79,7 +79,7 @@ func (b *builder) key(name string) int32 {
 }
 
 func (b *builder) addNode(n node, allocatable upgrade.Resources) {
-	n.slots = int32(min(allocatable["pods"], math.MaxInt32)) //nolint:gosec // bounded
+	n.slots = index(int(min(allocatable["pods"], math.MaxInt32)))
 	b.nodes, b.allocatable = append(b.nodes, n), append(b.allocatable, allocatable)
 }
 
@@ -89,8 +89,8 @@ func (b *builder) orderNodes() {
 	zones := interning{}
 	for _, i := range interleave(nodes) {
 		n := nodes[i]
-		n.zoneIndex, _ = zones.index(key(n.zone))
-		b.nodeNamed[n.name] = int32(len(b.nodes)) //nolint:gosec // there are fewer nodes than 2^31
+		n.zoneIndex, _ = zones.of(key(n.zone))
+		b.nodeNamed[n.name] = index(len(b.nodes))
 		b.nodes, b.allocatable = append(b.nodes, n), append(b.allocatable, allocatable[i])
 	}
 }
@@ -114,7 +114,7 @@ func (b *builder) addPod(s upgrade.Snapshot, i int32) {
 		added.kind, added.social = b.kind(shape, volumes), b.social(shape)
 		for _, v := range volumes {
 			if v.Exclusive {
-				claim, _ := b.claimOf.index(key(nil).text(p.Namespace, v.Claim))
+				claim, _ := b.claimOf.of(key(nil).text(p.Namespace, v.Claim))
 				added.claims = append(added.claims, claim)
 			}
 		}
@@ -140,7 +140,7 @@ func (b *builder) workload(p *upgrade.Pod) int32 {
 	}
 	i, ok := b.workloadOf[owner]
 	if !ok {
-		i = int32(len(b.workloads)) //nolint:gosec // there are fewer than 2^31
+		i = index(len(b.workloads))
 		b.workloadOf[owner] = i
 		b.workloads = append(b.workloads, owner)
 	}
@@ -150,11 +150,11 @@ func (b *builder) workload(p *upgrade.Pod) int32 {
 // addDaemons puts the pods of DaemonSets on the nodes that are to come.
 func (b *builder) addDaemons(daemons []upgrade.Daemon) {
 	for _, d := range daemons {
-		added := pod{kind: b.kind(d.Shape, nil), social: b.social(d.Shape), of: none, workload: int32(len(b.workloads))} //nolint:gosec // there are fewer than 2^31
+		added := pod{kind: b.kind(d.Shape, nil), social: b.social(d.Shape), of: none, workload: index(len(b.workloads))}
 		b.workloads = append(b.workloads, d.Ref)
 		for i, n := range b.nodes {
-			if _, away := untolerated(n.taints, d.Shape.Tolerations); n.toCome && !away && Selects(d.Shape, n.name, n.labels) {
-				added.node = int32(i) //nolint:gosec // there are fewer nodes than 2^31
+			if n.toCome && !repel(n.taints, d.Shape.Tolerations) && Selects(d.Shape, n.name, n.labels) {
+				added.node = int32(i)
 				b.pods = append(b.pods, added)
 			}
 		}
@@ -173,7 +173,7 @@ func (b *builder) kind(shape *upgrade.PodShape, mounted []upgrade.Volume) int32 
 		return i
 	}
 	all := key(nil).resources(shape.Requests).tolerations(shape.Tolerations).selection(shape).ports(shape.HostPorts)
-	i, added := b.kindOf.index(append(all, volumes...))
+	i, added := b.kindOf.of(append(all, volumes...))
 	if added {
 		b.kinds = append(b.kinds, b.newKind(shape, mounted))
 	}
@@ -252,7 +252,7 @@ func (b *builder) social(shape *upgrade.PodShape) int32 {
 	for _, c := range shape.Spread {
 		s.spreads = append(s.spreads, b.spreadRule(shape, c))
 	}
-	i := int32(len(b.socials)) //nolint:gosec // there are fewer than 2^31
+	i := index(len(b.socials))
 	b.socialOf[shape], b.socials = i, append(b.socials, s)
 	return i
 }
@@ -262,7 +262,7 @@ func (b *builder) crowd(terms ...upgrade.PodTerm) int32 {
 	for _, t := range terms {
 		k = k.podTerm(t)
 	}
-	i, added := b.crowdOf.index(k)
+	i, added := b.crowdOf.of(k)
 	if added {
 		b.crowds = append(b.crowds, crowd{terms: terms})
 	}
@@ -271,7 +271,7 @@ func (b *builder) crowd(terms ...upgrade.PodTerm) int32 {
 
 // tally is the one of that name among a crowd's.
 func (b *builder) tally(among *[]int32, name string, crowd int32, topologyKey string) int32 {
-	i, added := b.tallyOf.index(key(nil).text(name, topologyKey).number(int64(crowd)))
+	i, added := b.tallyOf.of(key(nil).text(name, topologyKey).number(int64(crowd)))
 	if added {
 		b.tallies = append(b.tallies, tally{key: b.key(topologyKey)})
 		*among = append(*among, i)
@@ -301,16 +301,16 @@ func (b *builder) spreadRule(shape *upgrade.PodShape, c upgrade.Spread) spreadRu
 		sc.tolerating = shape
 		k = k.tolerations(shape.Tolerations)
 	}
-	in, added := b.scopeOf.index(k)
+	in, added := b.scopeOf.of(k)
 	if added {
 		b.scopes = append(b.scopes, sc)
 	}
-	i, added := b.spreadOf.index(key(nil).number(int64(in)).text(shape.Namespace).selector(c.Selector))
+	i, added := b.spreadOf.of(key(nil).number(int64(in)).text(shape.Namespace).selector(c.Selector))
 	if added {
 		b.spreads = append(b.spreads, spread{scope: in})
 		b.spreadTerms = append(b.spreadTerms, spreadTerm{shape.Namespace, c.Selector})
 	}
-	rule := spreadRule{spread: i, maxSkew: int32(c.MaxSkew), minDomains: max(1, int32(c.MinDomains))} //nolint:gosec // they are int32 in Kubernetes
+	rule := spreadRule{spread: i, maxSkew: index(c.MaxSkew), minDomains: max(1, index(c.MinDomains))}
 	if matches(c.Selector, shape.Labels) {
 		rule.self = 1
 	}
@@ -351,7 +351,7 @@ func (b *builder) countingIn(namespace string) []int32 {
 	list := []int32{}
 	for i, c := range b.crowds {
 		if !slices.ContainsFunc(c.terms, func(t upgrade.PodTerm) bool { return !b.about(t, namespace) }) {
-			list = append(list, int32(i)) //nolint:gosec // there are fewer than 2^31
+			list = append(list, int32(i))
 		}
 	}
 	b.counting[namespace] = list
@@ -363,7 +363,7 @@ func (b *builder) countSpreads() {
 	for i, t := range b.spreadTerms {
 		// A selector without requirements counts no pods, for the scheduler, though it matches all.
 		if len(t.selector.Requirements) > 0 {
-			in[t.namespace] = append(in[t.namespace], int32(i)) //nolint:gosec // there are fewer than 2^31
+			in[t.namespace] = append(in[t.namespace], int32(i))
 		}
 	}
 	for _, s := range b.socials {
@@ -393,7 +393,7 @@ func (b *builder) locate() {
 		for i, n := range b.nodes {
 			of[i] = none
 			if value, ok := n.labels[name]; ok {
-				of[i], _ = values.index(key(value))
+				of[i], _ = values.of(key(value))
 			}
 		}
 		b.domains[k] = of
@@ -404,9 +404,9 @@ func (b *builder) locate() {
 func (b *builder) nameNodes() {
 	at := map[string][]int32{}
 	for i, n := range b.nodes {
-		b.every = append(b.every, int32(i)) //nolint:gosec // there are fewer nodes than 2^31
+		b.every = append(b.every, int32(i))
 		for _, name := range slices.Compact([]string{n.name, n.labels[hostname]}) {
-			at[name] = append(at[name], int32(i)) //nolint:gosec // there are fewer nodes than 2^31
+			at[name] = append(at[name], int32(i))
 		}
 	}
 	for _, k := range b.kinds {
@@ -457,9 +457,9 @@ func (b *builder) groupNodes() {
 			value, has := n.labels[name]
 			k = k.flag(has).text(value)
 		}
-		g, added := groups.index(k)
+		g, added := groups.of(k)
 		if added {
-			b.groups = append(b.groups, group{of: int32(i)}) //nolint:gosec // there are fewer nodes than 2^31
+			b.groups = append(b.groups, group{of: int32(i)})
 		}
 		n.group = g
 	}

@@ -140,29 +140,30 @@ type step struct {
 
 func newMigration(m *model, s upgrade.Snapshot, pools []upgrade.PoolPlan, o Options) *migration {
 	g := &migration{Snapshot: s, Options: o, model: m, left: make([]bool, len(m.pods))}
-	moving := map[string]bool{}
+	moving, unread := map[string]bool{}, map[string]bool{}
 	for _, p := range pools {
 		if p.Action != upgrade.Migrate {
 			continue
 		}
 		st := step{PoolPlan: p}
+		if len(p.Nodes) > 0 && len(oldNodes(s, p.Name)) == 0 {
+			g.unreadPools = append(g.unreadPools, p.Name)
+			unread[p.Name] = true
+		}
 		for _, name := range p.Nodes {
 			if n, ok := m.nodeNamed[name]; ok {
 				st.old = append(st.old, n)
-				moving[name] = true
+				moving[name] = !unread[p.Name]
 			}
 		}
 		for n := range m.nodes {
 			if m.nodes[n].pool == p.NewName {
-				st.fresh = append(st.fresh, int32(n)) //nolint:gosec // there are fewer nodes than 2^31
+				st.fresh = append(st.fresh, int32(n))
 			}
-		}
-		if len(p.Nodes) > 0 && len(oldNodes(s, p.Name)) == 0 {
-			g.unreadPools = append(g.unreadPools, p.Name)
 		}
 		g.steps = append(g.steps, st)
 	}
-	g.leave(moving)
+	g.leave(moving, unread)
 	return g
 }
 
@@ -181,14 +182,14 @@ func (g *migration) sort(s *state) {
 	}
 	for i := range g.pods {
 		if p := &g.pods[i]; p.node == none && p.of != none && !g.left[i] && !p.terminating {
-			g.pending = append(g.pending, int32(i)) //nolint:gosec // there are fewer pods than 2^31
+			g.pending = append(g.pending, int32(i))
 		}
 	}
 	slices.SortFunc(g.pending, byName)
 }
 
 // leave finds the pods that are not placed again, and says why.
-func (g *migration) leave(moving map[string]bool) {
+func (g *migration) leave(moving, unread map[string]bool) {
 	of := map[int32]int{}
 	for i := range g.pods {
 		p := &g.pods[i]
@@ -197,7 +198,7 @@ func (g *migration) leave(moving map[string]bool) {
 		}
 		there := &g.State.Pods[p.of]
 		why := g.notModelled(there)
-		g.left[i] = p.kind == none || len(why) > 0 && p.node == none || g.Explained[there.UID]
+		g.left[i] = p.kind == none || len(why) > 0 && p.node == none || g.Explained[there.UID] || p.node != none && unread[g.nodes[p.node].pool]
 		if !moving[there.Node] || p.fate != moves || g.Explained[there.UID] {
 			continue
 		}
@@ -352,7 +353,7 @@ func NewNow(s upgrade.Snapshot) Now {
 	st.takeStock()
 	now := Now{st, map[string]int32{}}
 	for i, p := range st.pods {
-		now.podOf[s.State.Pods[p.of].UID] = int32(i) //nolint:gosec // there are fewer pods than 2^31
+		now.podOf[s.State.Pods[p.of].UID] = int32(i)
 	}
 	return now
 }

@@ -98,12 +98,12 @@ func (k key) podTerm(t upgrade.PodTerm) key {
 // interning gives equal keys the same index, counted from zero.
 type interning map[string]int32
 
-// index tells whether it is new, too.
-func (in interning) index(k key) (int32, bool) {
+// of tells whether it is new, too.
+func (in interning) of(k key) (int32, bool) {
 	if i, ok := in[string(k)]; ok {
 		return i, false
 	}
-	i := int32(len(in)) //nolint:gosec // there are fewer than 2^31
+	i := index(len(in))
 	in[string(k)] = i
 	return i, true
 }

@@ -62,14 +62,11 @@ func holds(r upgrade.Requirement, value string, has bool) bool {
 	return false
 }
 
-// untolerated returns the first taint that keeps a pod with the tolerations off a node.
-func untolerated(taints []upgrade.Taint, tolerations []upgrade.Toleration) (upgrade.Taint, bool) {
-	for _, t := range taints {
-		if (t.Effect == "NoSchedule" || t.Effect == "NoExecute") && !tolerated(t, tolerations) {
-			return t, true
-		}
-	}
-	return upgrade.Taint{}, false
+// repel tells whether one of the taints keeps a pod with the tolerations off a node.
+func repel(taints []upgrade.Taint, tolerations []upgrade.Toleration) bool {
+	return slices.ContainsFunc(taints, func(t upgrade.Taint) bool {
+		return (t.Effect == "NoSchedule" || t.Effect == "NoExecute") && !tolerated(t, tolerations)
+	})
 }
 
 func tolerated(taint upgrade.Taint, tolerations []upgrade.Toleration) bool {

@@ -34,6 +34,9 @@ type model struct {
 // none stands for no index.
 const none = int32(-1)
 
+// index is n in half the room: there are fewer than 2^31 of anything.
+func index(n int) int32 { return int32(n) } //nolint:gosec // see above
+
 const (
 	cpu = iota
 	memory
@@ -156,7 +159,7 @@ func newModel(s upgrade.Snapshot, pools []upgrade.PoolPlan) *model {
 	b.pods = make([]pod, 0, len(s.State.Pods))
 	b.namespaces = s.Inventory.Namespaces
 	for i := range s.State.Pods {
-		b.addPod(s, int32(i)) //nolint:gosec // there are fewer pods than 2^31
+		b.addPod(s, int32(i))
 	}
 	b.addDaemons(s.Inventory.Daemons)
 	return b.finish()
@@ -184,7 +187,7 @@ func existing(s upgrade.Snapshot, pools []upgrade.PoolPlan, n upgrade.Node) (nod
 func interleave(nodes []node) []int32 {
 	order := make([]int32, len(nodes))
 	for i := range order {
-		order[i] = int32(i) //nolint:gosec // there are fewer nodes than 2^31
+		order[i] = int32(i)
 	}
 	slices.SortFunc(order, func(a, b int32) int {
 		return cmp.Or(cmp.Compare(nodes[a].zone, nodes[b].zone), cmp.Compare(nodes[a].name, nodes[b].name))

@@ -47,7 +47,7 @@ func (s *state) look(k, n int32) Obstacle {
 	if there.cordoned && !tolerated(cordonTaint, kind.shape.Tolerations) {
 		return Cordoned
 	}
-	if _, away := untolerated(there.taints, kind.shape.Tolerations); away {
+	if repel(there.taints, kind.shape.Tolerations) {
 		return Tainted
 	}
 	if !Selects(kind.shape, there.name, there.labels) {

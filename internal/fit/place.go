@@ -3,6 +3,7 @@ package fit
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 )
 
 // policy is a way of choosing among the nodes that take a pod. Where the pods of a cluster find nodes depends on it as soon as room is
@@ -30,7 +31,7 @@ const (
 func policies(pods int) []policy {
 	list := []policy{{way: balancing}, {way: first}, {way: fullest}, {way: evening}}
 	const enough, most = 60_000, 12
-	for seed := range uint64(min(most, enough/max(1, pods))) { //nolint:gosec // not negative
+	for seed := range uint64(min(most, enough/max(1, pods))) {
 		list = append(list, policy{balancing, seed + 1}, policy{evening, seed + 1})
 	}
 	return list
@@ -161,7 +162,7 @@ func (s *state) lookFor(p *pod, so *social, start, look int) {
 		if i < 0 || wrapped && i >= start {
 			return
 		}
-		n := int32(i) //nolint:gosec // there are fewer nodes than 2^31
+		n := index(i)
 		if lack, _ := s.room(p.kind, n); lack != NoObstacle {
 			possible.clear(i)
 			continue
@@ -264,7 +265,7 @@ func (s *state) keepApart(p *pod) {
 	}
 	sc.zones = sc.zones[:0]
 	for _, c := range sc.found {
-		if zone := s.nodes[c.node].zoneIndex; !contains(sc.zones, zone) {
+		if zone := s.nodes[c.node].zoneIndex; !slices.Contains(sc.zones, zone) {
 			sc.zones = append(sc.zones, zone)
 		}
 	}
@@ -281,13 +282,4 @@ func (s *state) keepApart(p *pod) {
 		c := &sc.found[i]
 		c.score = 2 * (100 * (most + least - c.together) / most)
 	}
-}
-
-func contains(list []int32, i int32) bool {
-	for _, other := range list {
-		if other == i {
-			return true
-		}
-	}
-	return false
 }

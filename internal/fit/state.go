@@ -100,7 +100,7 @@ func newState(m *model) *state {
 	for i := range m.pods {
 		s.at[i] = none
 		if n := m.pods[i].node; n != none {
-			s.put(int32(i), n) //nolint:gosec // there are fewer pods than 2^31
+			s.put(int32(i), n)
 		}
 	}
 	return s
@@ -249,11 +249,11 @@ func (s *state) survey() {
 	for i, sc := range s.scopes {
 		in, seen := make([]bool, len(s.nodes)), map[int32]bool{}
 		for n := range s.nodes {
-			if in[n] = s.here[n] && s.looksAt(sc, int32(n)); in[n] { //nolint:gosec // there are fewer nodes than 2^31
+			if in[n] = s.here[n] && s.looksAt(sc, int32(n)); in[n] {
 				seen[s.domains[sc.key][n]] = true
 			}
 		}
-		s.inScope[i], domains[i] = in, int32(len(seen)) //nolint:gosec // there are fewer nodes than 2^31
+		s.inScope[i], domains[i] = in, index(len(seen))
 	}
 	for i := range s.spread {
 		d := domains[s.spreads[i].scope]
@@ -274,7 +274,7 @@ func (s *state) looksAt(sc scope, n int32) bool {
 	if sc.tolerating == nil {
 		return true
 	}
-	if _, away := untolerated(there.taints, sc.tolerating.Tolerations); away {
+	if repel(there.taints, sc.tolerating.Tolerations) {
 		return false
 	}
 	return !s.closed[n] || tolerated(cordonTaint, sc.tolerating.Tolerations)

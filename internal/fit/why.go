@@ -85,7 +85,7 @@ func (s *state) why(p int32) Why {
 			continue
 		}
 		w.Nodes++
-		o, r := s.obstacle(p, int32(n)) //nolint:gosec // there are fewer nodes than 2^31
+		o, r := s.obstacle(p, int32(n))
 		at := id{o, r}
 		nodes[at]++
 		if r != none {

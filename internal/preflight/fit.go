@@ -91,11 +91,11 @@ func (in Input) tight(r fit.Result) []upgrade.Finding {
 		if len(full) == 0 && s.Pods == 0 {
 			continue
 		}
-		f := upgrade.Finding{Severity: upgrade.Warning, Momentary: true, Object: upgrade.Ref{Kind: "NodePool", Name: p.Name}, Remedy: in.grow(p.Name)}
-		switch {
-		case s.Pods == 0:
-			f.Problem = fmt.Sprintf("moves to new nodes that are nearly full then: pods ask for %s", strings.Join(full, ", "))
-		default:
+		f := upgrade.Finding{
+			Severity: upgrade.Warning, Momentary: true, Object: upgrade.Ref{Kind: "NodePool", Name: p.Name}, Remedy: in.grow(p.Name),
+			Problem: fmt.Sprintf("moves to new nodes that are nearly full then: pods ask for %s", strings.Join(full, ", ")),
+		}
+		if s.Pods > 0 {
 			f.Problem = fmt.Sprintf("moves to new nodes on which its pods have room only by luck: %s may find none (%s)", s.Workload, s.Why)
 			f.Evidence = []string{s.Pod.Namespace + "/" + s.Pod.Name + " on node " + s.Node}
 			for _, part := range full {

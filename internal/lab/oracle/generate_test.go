@@ -3,6 +3,7 @@ package oracle
 import (
 	"fmt"
 	"math/rand/v2"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -63,7 +64,7 @@ func arbitrary(id int) *cluster {
 		p := d.pod(i)
 		p.Spec.NodeName = pick(d, d.nodes...).Name
 		if d.chance(10) {
-			at := metav1.NewTime(never)
+			at := metav1.NewTime(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
 			p.DeletionTimestamp = &at
 		}
 		d.pods = append(d.pods, p)

@@ -13,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
+	fwk "k8s.io/kube-scheduler/framework"
+
 	"github.com/upshift-k8s/upshift/internal/fit"
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
@@ -215,7 +217,7 @@ func (c *crowded) migrate(t *testing.T, s *scheduler, snap upgrade.Snapshot, cha
 					p.Spec.NodeName = "gone"
 				}
 			}
-			s.nodes = slices.DeleteFunc(s.nodes, func(n nodeInfo) bool { return slices.Contains(plan.Nodes, n.Node().Name) })
+			s.nodes = slices.DeleteFunc(s.nodes, func(n fwk.NodeInfo) bool { return slices.Contains(plan.Nodes, n.Node().Name) })
 		}
 	}
 	return stuck

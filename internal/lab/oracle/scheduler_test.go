@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -210,8 +209,3 @@ func (l *lister) PodGroupStates() fwk.PodGroupStateLister                   { re
 func (l *lister) PodGroups() fwk.PodGroupLister                             { return nil }
 func (l *lister) CompositePodGroupStates() fwk.CompositePodGroupStateLister { return nil }
 func (l *lister) CompositePodGroups() fwk.CompositePodGroupLister           { return nil }
-
-// nodeInfo is the scheduler's own.
-type nodeInfo = fwk.NodeInfo
-
-var never = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)

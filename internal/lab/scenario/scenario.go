@@ -28,6 +28,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/yaml"
 
 	"github.com/upshift-k8s/upshift/internal/lab"
@@ -80,6 +81,7 @@ func Commands() map[string]func(*testscript.TestScript, bool, []string) {
 	return map[string]func(*testscript.TestScript, bool, []string){
 		"cluster": startCluster, "gke": startGKE, "upshift": RunUpshift, "kubectl": runKubectl, "deploy": deploy, "fault": fault, "calls": calls,
 		"observe": observe, "until": until, "record": record, "signal": signal, "ended": ended, "hold": hold, "held": held, "api": api, "objects": objects,
+		"pool": addPool, "larger": larger, "zone": zone, "user": user,
 	}
 }
 
@@ -139,6 +141,46 @@ func startGKE(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Defer(srv.Close)
 	Of(ts).GKE = srv
 	ts.Setenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_CONTAINER", srv.URL())
+}
+
+// addPool: "pool NAME" adds a pool that people made, with a node in each zone, and waits for its nodes.
+func addPool(ts *testscript.TestScript, _ bool, args []string) {
+	w := Of(ts)
+	ts.Check(w.Bed.AddPool(context.Background(), &containerpb.NodePool{
+		Name: args[0], Version: testbed.NodeVersion, InitialNodeCount: 1, Config: &containerpb.NodeConfig{MachineType: "e2-standard-4"},
+	}))
+}
+
+// larger: "larger CPU" gives the first node so many CPUs, which its machine type does not have.
+func larger(ts *testscript.TestScript, _ bool, args []string) {
+	bed := Of(ts).Bed
+	name, err := bed.Kubectl(context.Background(), "", "get", "nodes", "-o", "jsonpath={.items[0].metadata.name}")
+	ts.Check(err)
+	patch := fmt.Sprintf(`{"status":{"allocatable":{"cpu":%q},"capacity":{"cpu":%q}}}`, args[0], args[0])
+	_, err = bed.Kubectl(context.Background(), "", "patch", "node", name, "--subresource", "status", "--type", "merge", "-p", patch)
+	ts.Check(err)
+}
+
+// zone: "zone ZONE" says that the first node is in a zone that its pool does not have any more.
+func zone(ts *testscript.TestScript, _ bool, args []string) {
+	bed := Of(ts).Bed
+	name, err := bed.Kubectl(context.Background(), "", "get", "nodes", "-o", "jsonpath={.items[0].metadata.name}")
+	ts.Check(err)
+	_, err = bed.Kubectl(context.Background(), "", "label", "node", name, "--overwrite", "topology.kubernetes.io/zone="+args[0])
+	ts.Check(err)
+}
+
+// user: "user NAME FILE" writes a kubeconfig for a ServiceAccount of the default namespace.
+func user(ts *testscript.TestScript, _ bool, args []string) {
+	bed := Of(ts).Bed
+	token, err := bed.Kubectl(context.Background(), "", "create", "token", args[0])
+	ts.Check(err)
+	config, err := clientcmd.LoadFromFile(bed.Kubeconfig())
+	ts.Check(err)
+	for _, who := range config.AuthInfos {
+		who.Token = strings.TrimSpace(token)
+	}
+	ts.Check(clientcmd.WriteToFile(*config, ts.MkAbs(args[1])))
 }
 
 // RunUpshift is "upshift CODE ARGS...": it runs the binary and demands an exit code.

@@ -65,6 +65,8 @@ type Testbed struct {
 
 	credentials *gkeemu.Credentials
 	bin         string
+	// path is the cluster's name in GKE's API.
+	path string
 }
 
 // Start boots a testbed. It ends with Close, with ctx, and with this process, however that goes.
@@ -147,11 +149,16 @@ func (b *Testbed) startGKE(ctx context.Context, o Options) (err error) {
 	if o.PoolTemplate != nil {
 		proto.Merge(pool, o.PoolTemplate)
 	}
-	if err := b.GKE.AddPool(ctx, cluster.Path(), pool, ""); err != nil {
+	b.path = cluster.Path()
+	return b.AddPool(ctx, pool)
+}
+
+// AddPool adds a pool that people made, and waits until its nodes are Ready: pods that come before would all go to the first.
+func (b *Testbed) AddPool(ctx context.Context, pool *containerpb.NodePool) error {
+	if err := b.GKE.AddPool(ctx, b.path, pool, ""); err != nil {
 		return err
 	}
-	// Pods that come before all nodes are Ready would all go to the first.
-	_, err = b.Kubectl(ctx, "", "wait", "--for=condition=Ready", "nodes", "--all", "--timeout=60s")
+	_, err := b.Kubectl(ctx, "", "wait", "--for=condition=Ready", "nodes", "--all", "--timeout=60s")
 	return err
 }
 
