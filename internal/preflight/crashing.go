@@ -9,7 +9,7 @@ func crashing() Check {
 	return Check{
 		Name: "crashing", Severities: []upgrade.Severity{upgrade.Warning},
 		Title: "A container of a pod that is to be moved does not run",
-		Why:   "Its replacement will not run either. The gate after the drain asks for as many Ready pods as there were before, so this alone does not hold it up, but nobody can tell old trouble from new.",
+		Why:   "Its replacement will not run either, and once pods move, old trouble cannot be told from new.",
 		find:  findCrashing,
 	}
 }
