@@ -56,6 +56,8 @@ func TestWhetherPodsFit(t *testing.T) {
 		"volumes that cannot be read": {func(s *upgrade.Snapshot) {
 			s.Inventory.Unread = map[upgrade.Source]string{upgrade.ReadVolumes: "forbidden"}
 		}, []string{
+			"unknown local-volumes Cluster cluster-1 does not let persistent volumes and claims be read, so whether pods have disks of their nodes cannot be told -> ",
+			"unknown zonal-volumes Cluster cluster-1 does not let persistent volumes and claims be read, so whether volumes can be mounted in the zones of the new pools cannot be told -> ",
 			"unknown fit Cluster cluster-1 does not let persistent volumes and claims be read, so whether their pods find nodes that can mount them cannot be told -> "}},
 		"pods of which nothing was read": {func(s *upgrade.Snapshot) { delete(s.Inventory.Pods, "web-2") }, []string{
 			"info fit Cluster cluster-1 has 1 pod to move of which too little was read to tell whether they find a node -> "}},

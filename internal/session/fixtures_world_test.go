@@ -390,7 +390,7 @@ func (w *world) provision(claim *corev1.PersistentVolumeClaim, n *corev1.Node) {
 	w.complete(claim)
 	claim.Spec.VolumeName, claim.Status.Phase = pv.Name, corev1.ClaimBound
 	pv.Spec.AccessModes = claim.Spec.AccessModes
-	pv.Spec.PersistentVolumeSource.CSI = &corev1.CSIPersistentVolumeSource{Driver: "pd.csi.storage.gke.io", VolumeHandle: pv.Name}
+	pv.Spec.CSI = &corev1.CSIPersistentVolumeSource{Driver: "pd.csi.storage.gke.io", VolumeHandle: pv.Name}
 	pv.Spec.NodeAffinity = &corev1.VolumeNodeAffinity{Required: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
 		MatchExpressions: []corev1.NodeSelectorRequirement{{Key: "topology.gke.io/zone", Operator: corev1.NodeSelectorOpIn, Values: []string{n.Labels["topology.gke.io/zone"]}}},
 	}}}}
