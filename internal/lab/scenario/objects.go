@@ -55,6 +55,12 @@ func objects(ts *testscript.TestScript, _ bool, args []string) {
 
 func objectLine(ts *testscript.TestScript, resource string, o unstructured.Unstructured) string {
 	unstructured.RemoveNestedField(o.Object, "status")
+	taints, _, err := unstructured.NestedSlice(o.Object, "spec", "taints")
+	ts.Check(err)
+	taints = slices.DeleteFunc(taints, func(t any) bool { return t.(map[string]any)["key"] == "node.kubernetes.io/not-ready" })
+	if unstructured.RemoveNestedField(o.Object, "spec", "taints"); len(taints) > 0 {
+		ts.Check(unstructured.SetNestedSlice(o.Object, taints, "spec", "taints"))
+	}
 	o.SetManagedFields(nil)
 	o.SetResourceVersion("")
 	data, err := json.Marshal(o.Object)
