@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -17,6 +18,7 @@ type cluster struct {
 	nodes      []*corev1.Node
 	pods       []*corev1.Pod
 	services   []*corev1.Service
+	daemonSets []*appsv1.DaemonSet
 	// claims and volumes belong together by index.
 	claims  []*corev1.PersistentVolumeClaim
 	volumes []*corev1.PersistentVolume

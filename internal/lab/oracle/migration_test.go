@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -60,6 +61,10 @@ func newCrowded(id int) *crowded {
 		p.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: milli(100), corev1.ResourceMemory: quantity(200 << 20)}
 		p.Spec.Tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
 		c.daemons = append(c.daemons, p)
+		d.daemonSets = append(d.daemonSets, &appsv1.DaemonSet{
+			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("agent-%d", i), Namespace: p.Namespace, UID: types.UID(fmt.Sprintf("agent-%d", i))},
+			Spec:       appsv1.DaemonSetSpec{Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: p.Labels}, Spec: p.Spec}},
+		})
 		for _, n := range d.nodes {
 			d.pods = append(d.pods, c.daemonOn(p, n))
 		}
@@ -68,9 +73,9 @@ func newCrowded(id int) *crowded {
 	asked := map[string]int64{}
 	for w := 0; float64(asked["cpu"]) < until*float64(room["cpu"]) && float64(asked["memory"]) < until*float64(room["memory"]) && float64(asked["pods"]) < until*float64(room["pods"]); w++ {
 		for _, p := range d.workload(w) {
-			r := amounts(p.Spec.Containers[0].Resources.Requests)
-			asked["cpu"] += r["cpu"]
-			asked["memory"] += r["memory"]
+			r := p.Spec.Containers[0].Resources.Requests
+			asked["cpu"] += r.Cpu().MilliValue()
+			asked["memory"] += r.Memory().Value()
 			asked["pods"]++
 			d.pods = append(d.pods, p)
 		}
@@ -89,7 +94,8 @@ func (d *dice) replica(kind, owner string, i int) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: name, Namespace: d.namespaces[0].Name, UID: types.UID(name), Labels: map[string]string{"app": owner},
-			OwnerReferences: []metav1.OwnerReference{{Kind: kind, Name: owner, UID: types.UID(owner), Controller: ptr.To(true)}},
+			// Of a group of its own: of the kinds that Kubernetes has, the objects would have to be there.
+			OwnerReferences: []metav1.OwnerReference{{APIVersion: "example.com/v1", Kind: kind, Name: owner, UID: types.UID(owner), Controller: ptr.To(true)}},
 		},
 		Spec: corev1.PodSpec{Containers: []corev1.Container{{Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{}}}}},
 	}
@@ -149,16 +155,6 @@ func (d *dice) workload(w int) []*corev1.Pod {
 		pods = append(pods, p)
 	}
 	return pods
-}
-
-// snapshot is the cluster as the product reads it.
-func (c *crowded) snapshot() upgrade.Snapshot {
-	s := inventory(c.cluster)
-	s.Cluster = upgrade.Cluster{PoolLabel: "pool", Pools: c.pools}
-	for _, p := range c.daemons {
-		s.Inventory.Daemons = append(s.Inventory.Daemons, upgrade.Daemon{Ref: owner(p), Shape: podShape(p)})
-	}
-	return s
 }
 
 // migrate carries the plans out under the real scheduler, and returns the pods that find no node.
@@ -239,8 +235,10 @@ func TestMigrations(t *testing.T) {
 	s := newScheduler(t, known)
 	said := map[fit.Verdict]int{}
 	falseFits, falseAlarms, luckless := 0, 0, 0
+	var chances []*rand.Rand
 	for id, c := range all {
 		chance := rand.New(rand.NewPCG(3, uint64(id)))
+		chances = append(chances, chance)
 		s.look(c.nodes, c.pods)
 		slices.SortFunc(c.pods, func(a, b *corev1.Pod) int { return strings.Compare(a.Name, b.Name) })
 		shuffled := slices.Clone(c.pods)
@@ -254,7 +252,11 @@ func TestMigrations(t *testing.T) {
 		}
 		// What found no node is left out, but for a few that wait for one.
 		c.pods = slices.DeleteFunc(c.pods, func(p *corev1.Pod) bool { return p.Spec.NodeName == "" && chance.IntN(10) > 0 })
-		snap := c.snapshot()
+	}
+	snapshots := read(t, known)
+	for id, c := range all {
+		snap, chance := snapshots[id], chances[id]
+		snap.Cluster = upgrade.Cluster{PoolLabel: "pool", Pools: c.pools}
 		result := fit.Simulate(snap, c.plans, fit.Options{DeleteEach: c.deleteEach})
 		said[result.Verdict]++
 		failed := 0

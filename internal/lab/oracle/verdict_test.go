@@ -26,12 +26,13 @@ func TestVerdicts(t *testing.T) {
 	for id := range 1000 {
 		clusters = append(clusters, arbitrary(id))
 	}
+	snapshots := read(t, clusters)
 	s := newScheduler(t, clusters)
 	asked, differ := 0, 0
 	found := map[string]int{}
 	for id, c := range clusters {
 		s.look(c.nodes, c.pods)
-		now := fit.NewNow(inventory(c))
+		now := fit.NewNow(snapshots[id])
 		for _, p := range c.pods {
 			if p.Spec.NodeName != "" {
 				continue
