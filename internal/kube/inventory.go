@@ -3,9 +3,12 @@ package kube
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"sync"
+	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/pager"
@@ -16,20 +19,24 @@ import (
 // pageSize is how many objects a request for many gets at once.
 const pageSize = 500
 
-// Inventory reads what only a plan looks at: what the caches have, and the rest by requests of its own. Needs is what is asked for
-// besides [Needs]. What cannot be read is named in Unread, and everything else is there.
-func (c *Cluster) Inventory(ctx context.Context, needs []upgrade.Permission) upgrade.Inventory {
-	inv := c.listers.inventory()
-	inv.Unread = map[upgrade.Source]string{}
+// Survey reads what a plan looks at: State, and what the caches have besides, at one time, and the rest by requests of its own before. Needs is what is asked for
+// besides [Needs]. What may not be read is named in Unread, and everything else is there. An API that is away is waited for, and one
+// that stays so is an error: that nothing is known for a moment must not look like a verdict on the cluster.
+func (c *Cluster) Survey(ctx context.Context, needs []upgrade.Permission) (upgrade.State, upgrade.Inventory, error) {
+	inv := upgrade.Inventory{Unread: map[upgrade.Source]string{}}
 	var mu sync.Mutex
 	var reading sync.WaitGroup
+	var gone error
 	read := func(source upgrade.Source, part func(context.Context) error) {
 		reading.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, listTimeout)
-			defer cancel()
-			if err := part(ctx); err != nil {
-				mu.Lock()
-				defer mu.Unlock()
+			err := outlast(ctx, part)
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err == nil:
+			case away(err), ctx.Err() != nil:
+				gone = fmt.Errorf("read %s: %w", source, err)
+			default:
 				inv.Unread[source] = err.Error()
 			}
 		})
@@ -63,12 +70,45 @@ func (c *Cluster) Inventory(ctx context.Context, needs []upgrade.Permission) upg
 		return err
 	})
 	reading.Wait()
-	return inv
+	state := c.State()
+	c.listers.describe(&inv)
+	return state, inv, gone
 }
 
-// inventory is what the caches have.
-func (l listers) inventory() upgrade.Inventory {
-	inv := upgrade.Inventory{Nodes: map[string]upgrade.NodeShape{}, Pods: map[string]*upgrade.PodShape{}}
+// outlast reads a part, again while that fails because the API is away, for as long as filling the caches may take, or has too much to do.
+func outlast(ctx context.Context, part func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.WithValue(ctx, frank{}, true), syncTimeout)
+	defer cancel()
+	left := patience
+	var last error
+	for {
+		attempt, done := context.WithTimeout(ctx, listTimeout)
+		err := part(attempt)
+		done()
+		if last != nil && ctx.Err() != nil {
+			return last // says more than that the time is over
+		}
+		last = err
+		var pause time.Duration
+		switch busy := apierrors.IsTooManyRequests(err) || apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err); {
+		case err != nil && away(err):
+			pause = retryEvery
+		case busy && left.Steps > 1:
+			pause = left.Step()
+		default:
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pause):
+		}
+	}
+}
+
+// describe fills in what the caches have.
+func (l listers) describe(inv *upgrade.Inventory) {
+	inv.Nodes, inv.Pods = map[string]upgrade.NodeShape{}, map[string]*upgrade.PodShape{}
 	for _, n := range all(l.nodes.List) {
 		inv.Nodes[n.Name] = readNodeShape(n)
 	}
@@ -83,7 +123,6 @@ func (l listers) inventory() upgrade.Inventory {
 		return cmp.Or(cmp.Compare(a.Ref.Namespace, b.Ref.Namespace), cmp.Compare(a.Ref.Name, b.Ref.Name))
 	})
 	inv.Services = l.readServices()
-	return inv
 }
 
 // each visits all objects of a list that is asked for page by page. What is visited must not be kept whole.

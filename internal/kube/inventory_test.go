@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -67,11 +68,21 @@ func TestWhereAVolumeCanBeMounted(t *testing.T) {
 			pod := manifest[corev1.Pod](t, "metadata: {namespace: ns, name: p, uid: p}\nspec: {volumes: [{name: d, persistentVolumeClaim: {claimName: data}}, {name: e, ephemeral: {volumeClaimTemplate: {spec: {}}}}]}")
 			c, _ := start(t, pv, claim, pod)
 			test.want.Claim = "data"
-			if diff := cmp.Diff(map[string][]upgrade.Volume{"p": {test.want}}, c.Inventory(t.Context(), nil).Volumes); diff != "" {
+			if diff := cmp.Diff(map[string][]upgrade.Volume{"p": {test.want}}, survey(t, c).Volumes); diff != "" {
 				t.Error(diff)
 			}
 		})
 	}
+}
+
+// survey is what is read of a cluster whose API is there.
+func survey(t *testing.T, c *Cluster, needs ...upgrade.Permission) upgrade.Inventory {
+	t.Helper()
+	_, inv, err := c.Survey(t.Context(), needs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return inv
 }
 
 func TestWhatCannotBeReadIsNamedAndTheRestIsThere(t *testing.T) {
@@ -81,7 +92,7 @@ func TestWhatCannotBeReadIsNamedAndTheRestIsThere(t *testing.T) {
 		return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "persistentvolumes"}, "", errors.New("no"))
 	})
 	client.PrependReactor("create", "selfsubjectaccessreviews", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, errors.New("busy") })
-	inv := c.Inventory(t.Context(), nil)
+	inv := survey(t, c)
 	if why := inv.Unread[upgrade.ReadVolumes]; !strings.Contains(why, "forbidden") {
 		t.Errorf("volumes: %q", why)
 	}
@@ -107,7 +118,7 @@ func TestPermissionsAreAskedForOneByOne(t *testing.T) {
 		r.Status.Allowed = of.Resource == "pods" && of.Subresource == "eviction" || of.Namespace == "upshift"
 		return true, r, nil
 	})
-	inv := c.Inventory(t.Context(), []upgrade.Permission{{Verb: "get", Group: "coordination.k8s.io", Resource: "leases", Namespace: "upshift"}})
+	inv := survey(t, c, upgrade.Permission{Verb: "get", Group: "coordination.k8s.io", Resource: "leases", Namespace: "upshift"})
 	var got []string
 	for _, p := range inv.Permissions {
 		got = append(got, fmt.Sprintf("%s %s %t", p.Verb, p.Resource, p.Allowed))
@@ -133,7 +144,7 @@ func TestServicesAreReadWithTheirPodsAndReadyEndpoints(t *testing.T) {
 		slice("v6", "{addresses: ['fd00::1'], targetRef: {uid: a}, conditions: {ready: true}}"),
 	)
 	want := []upgrade.Service{{Namespace: "ns", Name: "web", Type: "LoadBalancer", LocalTraffic: true, Pods: []string{"a", "b"}, Ready: 1}}
-	if diff := cmp.Diff(want, c.Inventory(t.Context(), nil).Services); diff != "" {
+	if diff := cmp.Diff(want, survey(t, c).Services); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -204,7 +215,7 @@ func TestWhichWebhooksSeeAnUpgrade(t *testing.T) {
 				w.Configuration, w.Name = upgrade.Ref{Kind: "ValidatingWebhookConfiguration", Name: "policy"}, "a.example.com"
 				want = append(want, *w)
 			}
-			if diff := cmp.Diff(want, c.Inventory(t.Context(), nil).Webhooks); diff != "" {
+			if diff := cmp.Diff(want, survey(t, c).Webhooks); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -245,7 +256,7 @@ func TestObjectsThatWereAppliedWithAnAPIThatGoesAreFound(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.metadata = metadatafake.NewSimpleMetadataClient(scheme, applied("old", "networking.k8s.io/v1beta1"), applied("new", "networking.k8s.io/v1"))
-	got := c.Inventory(t.Context(), nil)
+	got := survey(t, c)
 	want := []upgrade.APIUse{{
 		Group: "networking.k8s.io", Version: "v1beta1", Resource: "ipaddresses", RemovedIn: "1.37", Source: sourceTypes, Replacement: "networking.k8s.io/v1",
 		Applied: []upgrade.Ref{{Kind: "IPAddress", Name: "old"}},
@@ -268,5 +279,40 @@ status: {conditions: [{type: DisruptionAllowed, status: "False", reason: Insuffi
 	}
 	if got := budgets["ns/spent"].Trouble; got != "" {
 		t.Errorf("a budget that is merely spent is in trouble: %q", got)
+	}
+}
+
+func TestASurveyWaitsForAnAPIThatIsAway(t *testing.T) {
+	for name, test := range map[string]struct {
+		failures int
+		err      error
+		want     string // in the error, or of what is unread
+	}{
+		"for a while":           {5, apierrors.NewServiceUnavailable("restarting"), ""},
+		"for good":              {1000, apierrors.NewServiceUnavailable("restarting"), "read namespaces: restarting"},
+		"busy for a while":      {5, apierrors.NewTooManyRequests("slow down", 1), ""},
+		"busy for good":         {1000, apierrors.NewTooManyRequests("slow down", 1), "unread: slow down"},
+		"what is not permitted": {1, apierrors.NewForbidden(schema.GroupResource{}, "", errors.New("no")), "unread: forbidden: no"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, client := start(t)
+				failed := 0
+				client.PrependReactor("list", "namespaces", func(clienttesting.Action) (bool, runtime.Object, error) {
+					failed++
+					return failed <= test.failures, nil, test.err
+				})
+				_, inv, err := c.Survey(t.Context(), nil)
+				got := ""
+				if err != nil {
+					got = err.Error()
+				} else if why := inv.Unread[upgrade.ReadNamespaces]; why != "" {
+					got = "unread: " + why
+				}
+				if got != test.want {
+					t.Errorf("got %q, want %q", got, test.want)
+				}
+			})
+		})
 	}
 }

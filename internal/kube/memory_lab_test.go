@@ -74,7 +74,10 @@ func readAsAPlanDoes(t *testing.T, kubeconfig string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	inv, s := c.Inventory(t.Context(), nil), c.State()
+	s, inv, err := c.Survey(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if len(s.Nodes) != largeNodes || len(s.Pods) != largePods || len(inv.Pods) != largePods || len(inv.Unread) > 0 {
 		t.Fatalf("%d nodes, %d pods, %d shapes of pods, unread %v", len(s.Nodes), len(s.Pods), len(inv.Pods), inv.Unread)
 	}

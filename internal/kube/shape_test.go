@@ -180,7 +180,7 @@ func TestPodsThatAreAlikeShareAShape(t *testing.T) {
 			"spec: {nodeName: n-"+name+", containers: [{name: app, resources: {requests: {cpu: "+request+"}}}]}")
 	}
 	c, _ := start(t, pod("a", "100m"), pod("b", "0.1"), pod("c", "200m"))
-	inv := c.Inventory(t.Context(), nil)
+	inv := survey(t, c)
 	if inv.Pods["a"] != inv.Pods["b"] {
 		t.Error("the same pods have shapes of their own")
 	}

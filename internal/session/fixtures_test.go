@@ -217,8 +217,11 @@ func (f fixture) plan(t *testing.T) upgrade.Plan {
 	if err != nil {
 		t.Fatal(err)
 	}
-	inventory := watched.Inventory(t.Context(), runstore.Needs("upshift"))
-	plan, err := upgrade.BuildPlan(upgrade.Snapshot{TakenAt: f.now, Cluster: cluster, State: watched.State(), Inventory: inventory}, f.options, preflight.Inspect)
+	state, inventory, err := watched.Survey(t.Context(), runstore.Needs("upshift"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := upgrade.BuildPlan(upgrade.Snapshot{TakenAt: f.now, Cluster: cluster, State: state, Inventory: inventory}, f.options, preflight.Inspect)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -127,12 +127,15 @@ func (s *Session) Plan(ctx context.Context, o upgrade.Options) (upgrade.Plan, er
 
 // build makes a plan of what the provider has just said, and of what is read of the Kubernetes API now.
 func (s *Session) build(ctx context.Context, cluster upgrade.Cluster, watched *kube.Cluster, o upgrade.Options) (upgrade.Plan, error) {
-	inventory := watched.Inventory(ctx, runstore.Needs(s.target.Namespace))
-	if ctx.Err() != nil {
+	state, inventory, err := watched.Survey(ctx, runstore.Needs(s.target.Namespace))
+	switch {
+	case ctx.Err() != nil:
 		return upgrade.Plan{}, fmt.Errorf("read the cluster: %w", context.Cause(ctx))
+	case err != nil:
+		return upgrade.Plan{}, fmt.Errorf("read the cluster: %w", err)
 	}
 	plan, err := upgrade.BuildPlan(upgrade.Snapshot{
-		TakenAt: time.Now().UTC().Truncate(time.Second), Cluster: cluster, State: watched.State(), Inventory: inventory,
+		TakenAt: time.Now().UTC().Truncate(time.Second), Cluster: cluster, State: state, Inventory: inventory,
 	}, o, preflight.Inspect)
 	if err != nil {
 		return upgrade.Plan{}, &BadRequest{err}

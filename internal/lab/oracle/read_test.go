@@ -36,7 +36,10 @@ func (c *cluster) read(ctx context.Context) (upgrade.Snapshot, error) {
 	if err != nil {
 		return upgrade.Snapshot{}, err
 	}
-	s := upgrade.Snapshot{State: watched.State(), Inventory: watched.Inventory(ctx, nil)}
+	var s upgrade.Snapshot
+	if s.State, s.Inventory, err = watched.Survey(ctx, nil); err != nil {
+		return s, err
+	}
 	for _, source := range []upgrade.Source{upgrade.ReadVolumes, upgrade.ReadNamespaces} {
 		if why := s.Inventory.Unread[source]; why != "" {
 			return s, fmt.Errorf("%s: %s", source, why)
