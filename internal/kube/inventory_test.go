@@ -137,13 +137,13 @@ func TestServicesAreReadWithTheirPodsAndReadyEndpoints(t *testing.T) {
 		return manifest[discoveryv1.EndpointSlice](t, fmt.Sprintf("metadata: {namespace: ns, name: %s, labels: {kubernetes.io/service-name: web}}\nendpoints: [%s]", name, endpoints))
 	}
 	c, _ := start(t,
-		manifest[corev1.Service](t, "metadata: {namespace: ns, name: web}\nspec: {type: LoadBalancer, externalTrafficPolicy: Local, selector: {app: web}}"),
+		manifest[corev1.Service](t, "metadata: {namespace: ns, name: web}\nspec: {type: LoadBalancer, externalTrafficPolicy: Local, selector: {app: web}, ports: [{name: a, port: 80}, {name: b, port: 81, targetPort: web}, {name: c, port: 82, targetPort: 8082}]}"),
 		manifest[corev1.Service](t, "metadata: {namespace: ns, name: by-hand}\nspec: {}"),
 		pod("a", "Running"), pod("b", "Running"), pod("done", "Succeeded"),
 		slice("v4", "{addresses: [10.0.0.1], targetRef: {uid: a}}, {addresses: [10.0.0.2], targetRef: {uid: b}, conditions: {ready: false}}"),
 		slice("v6", "{addresses: ['fd00::1'], targetRef: {uid: a}, conditions: {ready: true}}"),
 	)
-	want := []upgrade.Service{{Namespace: "ns", Name: "web", Type: "LoadBalancer", LocalTraffic: true, Pods: []string{"a", "b"}, Ready: 1}}
+	want := []upgrade.Service{{Namespace: "ns", Name: "web", Type: "LoadBalancer", LocalTraffic: true, Targets: []string{"80", "web", "8082"}, Pods: []string{"a", "b"}, Ready: 1}}
 	if diff := cmp.Diff(want, survey(t, c).Services); diff != "" {
 		t.Error(diff)
 	}

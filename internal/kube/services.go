@@ -3,6 +3,7 @@ package kube
 import (
 	"cmp"
 	"slices"
+	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -28,6 +29,13 @@ func (l listers) readServices() []upgrade.Service {
 		service := upgrade.Service{
 			Namespace: s.Namespace, Name: s.Name, Type: string(s.Spec.Type),
 			LocalTraffic: s.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
+		}
+		for _, port := range s.Spec.Ports {
+			target := port.TargetPort.String()
+			if target == "0" { // the API server fills it in; an older object may be without
+				target = strconv.Itoa(int(port.Port))
+			}
+			service.Targets = append(service.Targets, target)
 		}
 		selector := labels.SelectorFromSet(s.Spec.Selector)
 		for _, p := range pods[s.Namespace] {

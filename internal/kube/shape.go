@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -220,15 +221,26 @@ func keepsData(t *corev1.HostPathType) bool {
 	return t == nil || *t != corev1.HostPathSocket && *t != corev1.HostPathCharDev && *t != corev1.HostPathBlockDev
 }
 
-// unprobed are the containers with ports and without a readiness probe.
-func unprobed(s *corev1.PodSpec) []string {
-	var names []string
-	for _, c := range running(s) {
-		if len(c.Ports) > 0 && c.ReadinessProbe == nil {
-			names = append(names, c.Name)
+// unprobed are the containers whose readiness nothing probes.
+func unprobed(s *corev1.PodSpec) []upgrade.Unprobed {
+	var list []upgrade.Unprobed
+	containers := running(s)
+	for _, c := range containers {
+		if c.ReadinessProbe != nil {
+			continue
+		}
+		u := upgrade.Unprobed{Container: c.Name, Only: len(containers) == 1}
+		for _, port := range c.Ports {
+			u.Ports = append(u.Ports, strconv.Itoa(int(port.ContainerPort)))
+			if port.Name != "" {
+				u.Ports = append(u.Ports, port.Name)
+			}
+		}
+		if u.Only || len(u.Ports) > 0 {
+			list = append(list, u)
 		}
 	}
-	return names
+	return list
 }
 
 // unmodelled says what about the pod only its own scheduler or driver can decide.

@@ -33,7 +33,7 @@ func TestAPodsShape(t *testing.T) {
 		spec string
 		want upgrade.PodShape
 	}{
-		"nothing said": {"  containers: [{name: app}]", upgrade.PodShape{}},
+		"nothing said": {"  containers: [{name: app, readinessProbe: {}}]", upgrade.PodShape{}},
 		"requests of containers, sidecars, the largest init container and overhead": {`
   containers:
   - {name: app, resources: {requests: {cpu: 250m, memory: 1Gi}}}
@@ -44,7 +44,7 @@ func TestAPodsShape(t *testing.T) {
   overhead: {memory: 1Mi}`,
 			upgrade.PodShape{Requests: upgrade.Resources{"cpu": 400, "memory": 2<<30 + 1<<20, "nvidia.com/gpu": 1}}},
 		"where it may run": {`
-  containers: [{name: app}]
+  containers: [{name: app, readinessProbe: {}}]
   nodeSelector: {disk: ssd}
   tolerations: [{key: gpu, operator: Exists, effect: NoSchedule}]
   affinity:
@@ -60,7 +60,7 @@ func TestAPodsShape(t *testing.T) {
 				NodeTerms: []upgrade.NodeTerm{{Labels: []upgrade.Requirement{in("zone", "a", "b")}}, {Fields: []upgrade.Requirement{in("metadata.name", "n1")}}},
 			}},
 		"affinity to pods of its own namespace, and anti-affinity to those of others": {`
-  containers: [{name: app}]
+  containers: [{name: app, readinessProbe: {}}]
   affinity:
     podAffinity:
       requiredDuringSchedulingIgnoredDuringExecution:
@@ -77,7 +77,7 @@ func TestAPodsShape(t *testing.T) {
 				},
 			}},
 		"spread that forbids, with the labels that its own revision has": {`
-  containers: [{name: app}]
+  containers: [{name: app, readinessProbe: {}}]
   topologySpreadConstraints:
   - {maxSkew: 1, topologyKey: zone, whenUnsatisfiable: DoNotSchedule, labelSelector: {matchLabels: {app: web}}, matchLabelKeys: [pod-template-hash, absent]}
   - {maxSkew: 2, minDomains: 3, topologyKey: host, whenUnsatisfiable: DoNotSchedule, nodeAffinityPolicy: Ignore, nodeTaintsPolicy: Honor}
@@ -87,7 +87,7 @@ func TestAPodsShape(t *testing.T) {
 				{TopologyKey: "host", MaxSkew: 2, MinDomains: 3, Selector: upgrade.Selector{Nothing: true}, IgnoreAffinity: true, HonorTaints: true},
 			}}},
 		"matchLabelKeys that the API server has merged already": {`
-  containers: [{name: app}]
+  containers: [{name: app, readinessProbe: {}}]
   topologySpreadConstraints:
   - maxSkew: 1
     topologyKey: zone
@@ -106,11 +106,14 @@ func TestAPodsShape(t *testing.T) {
   containers: [{name: app, readinessProbe: {}, ports: [{containerPort: 80}]}]`,
 			upgrade.PodShape{HostPorts: []upgrade.HostPort{{Protocol: "TCP", Port: 80}}}},
 		"ports without a readiness probe": {`
-  containers: [{name: app, ports: [{containerPort: 80}]}, {name: probed, readinessProbe: {httpGet: {port: 80}}, ports: [{containerPort: 81}]}, {name: quiet}]`,
-			upgrade.PodShape{Unprobed: []string{"app"}}},
+  containers: [{name: app, ports: [{containerPort: 80, name: web}]}, {name: probed, readinessProbe: {httpGet: {port: 80}}, ports: [{containerPort: 81}]}, {name: slow, startupProbe: {httpGet: {port: 82}}, ports: [{containerPort: 82}]}, {name: quiet}]`,
+			upgrade.PodShape{Unprobed: []upgrade.Unprobed{{Container: "app", Ports: []string{"80", "web"}}}}},
+		"the only container, without a port and a probe": {`
+  containers: [{name: app}]`,
+			upgrade.PodShape{Unprobed: []upgrade.Unprobed{{Container: "app", Only: true}}}},
 		"directories of the node that it writes to": {`
   containers:
-  - {name: app, volumeMounts: [{name: data, mountPath: /a}, {name: clock, mountPath: /b, readOnly: true}, {name: socket, mountPath: /c}]}
+  - {name: app, readinessProbe: {}, volumeMounts: [{name: data, mountPath: /a}, {name: clock, mountPath: /b, readOnly: true}, {name: socket, mountPath: /c}]}
   volumes:
   - {name: data, hostPath: {path: /var/data}}
   - {name: clock, hostPath: {path: /etc/localtime}}
@@ -121,7 +124,7 @@ func TestAPodsShape(t *testing.T) {
   schedulerName: volcano
   schedulingGates: [{name: quota}]
   resourceClaims: [{name: gpu, resourceClaimName: gpu-1}]
-  containers: [{name: app}]`,
+  containers: [{name: app, readinessProbe: {}}]`,
 			upgrade.PodShape{Unmodelled: []string{"a scheduler of its own (volcano)", "devices that are claimed (gpu)", "a scheduling gate (quota)"}}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -51,9 +51,10 @@ func trimPod(s *corev1.PodSpec) {
 	for _, list := range [][]corev1.Container{s.InitContainers, s.Containers} {
 		for i := range list {
 			c := &list[i]
+			readiness, startup := c.ReadinessProbe, c.StartupProbe
 			c.Command, c.Args, c.Env, c.EnvFrom, c.SecurityContext, c.LivenessProbe, c.StartupProbe = nil, nil, nil, nil, nil, nil, nil
-			if c.ReadinessProbe != nil {
-				c.ReadinessProbe = &probed // that there is one is all that counts
+			if readiness != nil || startup != nil {
+				c.ReadinessProbe = &probed // that there is one is all that counts: no pod is Ready before its startup probe has succeeded
 			}
 			c.VolumeMounts = slices.Clone(slices.DeleteFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return !kept(m.Name) }))
 		}

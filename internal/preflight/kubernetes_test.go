@@ -23,7 +23,7 @@ func known() upgrade.Snapshot {
 	s.Inventory = upgrade.Inventory{
 		Unread: map[upgrade.Source]string{}, Nodes: map[string]upgrade.NodeShape{}, Pods: map[string]*upgrade.PodShape{}, Volumes: map[string][]upgrade.Volume{},
 		Daemons:  []upgrade.Daemon{{Ref: upgrade.Ref{Kind: "DaemonSet", Namespace: "kube-system", Name: "agent", UID: "w2"}, Shape: agent}},
-		Services: []upgrade.Service{{Namespace: "shop", Name: "web", Type: "ClusterIP", Pods: []string{"web-1", "web-2", "web-3"}, Ready: 3}},
+		Services: []upgrade.Service{{Namespace: "shop", Name: "web", Type: "ClusterIP", Targets: []string{"8080"}, Pods: []string{"web-1", "web-2", "web-3"}, Ready: 3}},
 		Webhooks: []upgrade.Webhook{{
 			Configuration: upgrade.Ref{Kind: "ValidatingWebhookConfiguration", Name: "policy"}, Name: "policy.example.com", FailsClosed: true, Timeout: 10 * time.Second,
 			Sees: []string{"create pods", "create pods/eviction"}, Namespaces: []string{"shop"}, Service: "policy/hook", Ready: []string{"hook-1", "hook-2"},
@@ -156,10 +156,14 @@ func TestWhatKubernetesKnowsIsFound(t *testing.T) {
 		"a Service that is down and selects nothing that moves": {change: func(s *upgrade.Snapshot) {
 			service(s, func(v *upgrade.Service) { v.Ready, v.Pods = 0, []string{"agent-1"} })
 		}},
-		"no readiness probe": {change: func(s *upgrade.Snapshot) { shape(s, func(p *upgrade.PodShape) { p.Unprobed = []string{"app"} }) }, want: []string{"warning no-readiness-probe " + deployment + "(container app)"}},
+		"no readiness probe": {change: func(s *upgrade.Snapshot) { shape(s, func(p *upgrade.PodShape) { p.Unprobed = []upgrade.Unprobed{{Container: "app", Ports: []string{"8080", "http"}}} }) }, want: []string{"warning no-readiness-probe " + deployment + "(container app)"}},
+		"no readiness probe of the only container": {change: func(s *upgrade.Snapshot) { shape(s, func(p *upgrade.PodShape) { p.Unprobed = []upgrade.Unprobed{{Container: "app", Only: true}} }) }, want: []string{"warning no-readiness-probe " + deployment + "(container app)"}},
+		"no readiness probe of a container to which no Service sends": {change: func(s *upgrade.Snapshot) {
+			shape(s, func(p *upgrade.PodShape) { p.Unprobed = []upgrade.Unprobed{{Container: "metrics", Ports: []string{"9090"}}} })
+		}},
 		"no readiness probe and no Service": {change: func(s *upgrade.Snapshot) {
 			s.Inventory.Services = nil
-			shape(s, func(p *upgrade.PodShape) { p.Unprobed = []string{"app"} })
+			shape(s, func(p *upgrade.PodShape) { p.Unprobed = []upgrade.Unprobed{{Container: "app", Ports: []string{"8080"}}} })
 		}},
 		"a pod that crashes": {change: func(s *upgrade.Snapshot) { pod(s, "web-1").Trouble = "container app: CrashLoopBackOff" }, want: []string{"warning crashing " + deployment + "CrashLoopBackOff"}},
 

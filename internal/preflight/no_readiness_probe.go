@@ -2,6 +2,7 @@ package preflight
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/upshift-k8s/upshift/internal/upgrade"
@@ -18,22 +19,35 @@ func noReadinessProbe() Check {
 }
 
 func findNoReadinessProbe(in Input) []upgrade.Finding {
-	served := map[string]bool{}
+	targets := map[string][]string{} // of the Services of each pod
 	for _, s := range in.Inventory.Services {
 		for _, uid := range s.Pods {
-			served[uid] = true
+			targets[uid] = append(targets[uid], s.Targets...)
 		}
 	}
-	blind := func(p upgrade.Pod) bool {
+	blind := func(p upgrade.Pod) []string {
 		shape := in.Inventory.Pods[p.UID]
-		return moves(p) && served[p.UID] && shape != nil && len(shape.Unprobed) > 0
+		if shape == nil || len(targets[p.UID]) == 0 {
+			return nil
+		}
+		return serving(shape.Unprobed, targets[p.UID])
 	}
-	return byWorkload(in.Moving, blind, func(owner upgrade.Ref, of []upgrade.Pod) upgrade.Finding {
-		containers := strings.Join(distinct(of, func(p upgrade.Pod) []string { return in.Inventory.Pods[p.UID].Unprobed }), ", ")
+	return byWorkload(in.Moving, func(p upgrade.Pod) bool { return moves(p) && len(blind(p)) > 0 }, func(owner upgrade.Ref, of []upgrade.Pod) upgrade.Finding {
 		return upgrade.Finding{
 			Severity: grave(owner), Object: owner,
-			Problem:  fmt.Sprintf("is behind a Service and has no readiness probe (container %s): its new pods get traffic before they can serve", containers),
+			Problem:  fmt.Sprintf("is behind a Service and has no readiness probe (container %s): its new pods get traffic before they can serve", strings.Join(distinct(of, blind), ", ")),
 			Evidence: keys(of), Remedy: edit(owner, "give it a readinessProbe"),
 		}
 	})
+}
+
+// serving are the names of the containers to which Services send.
+func serving(containers []upgrade.Unprobed, targets []string) []string {
+	var names []string
+	for _, c := range containers {
+		if c.Only || slices.ContainsFunc(c.Ports, func(port string) bool { return slices.Contains(targets, port) }) {
+			names = append(names, c.Container)
+		}
+	}
+	return names
 }

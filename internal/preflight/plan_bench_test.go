@@ -70,7 +70,7 @@ func synthetic(nodes int) upgrade.Snapshot {
 			budgets = []string{"shop/" + ref.Name}
 			s.State.Budgets[budgets[0]] = upgrade.Budget{Namespace: "shop", Name: ref.Name, Allowed: 5, Healthy: replicas, Needed: replicas - 5, Expected: replicas, Current: true, Rule: "maxUnavailable 10%", Spec: json.RawMessage(`{"maxUnavailable":"10%"}`)}
 		}
-		service := upgrade.Service{Namespace: "shop", Name: ref.Name, Type: "ClusterIP", Ready: replicas}
+		service := upgrade.Service{Namespace: "shop", Name: ref.Name, Type: "ClusterIP", Targets: []string{"8080"}, Ready: replicas}
 		for r := range replicas {
 			s.addPod(ref, shape, r, (i*replicas+r)%nodes, budgets)
 			service.Pods = append(service.Pods, fmt.Sprintf("%s-%d", ref.UID, r))

@@ -15,8 +15,8 @@ func TestWhatTheProviderRunsIsNobodysToMend(t *testing.T) {
 		owner := upgrade.Ref{Kind: "Deployment", Namespace: namespace, Name: "one", UID: "one"}
 		s.State.Workloads["one"] = upgrade.Workload{Ref: owner, Wanted: 1}
 		s.State.Pods = append(s.State.Pods, upgrade.Pod{Namespace: namespace, Name: "one-1", UID: "one-1", Node: "n1", Workload: owner, Ready: true})
-		s.Inventory.Pods["one-1"] = &upgrade.PodShape{Namespace: namespace, Unprobed: []string{"app"}, HostPaths: []string{"/var/lib/one"}}
-		s.Inventory.Services = append(s.Inventory.Services, upgrade.Service{Namespace: namespace, Name: "one", Pods: []string{"one-1"}, Ready: 1})
+		s.Inventory.Pods["one-1"] = &upgrade.PodShape{Namespace: namespace, Unprobed: []upgrade.Unprobed{{Container: "app", Only: true}}, HostPaths: []string{"/var/lib/one"}}
+		s.Inventory.Services = append(s.Inventory.Services, upgrade.Service{Namespace: namespace, Name: "one", Targets: []string{"80"}, Pods: []string{"one-1"}, Ready: 1})
 		plan, err := upgrade.BuildPlan(s, upgrade.Options{Target: "control-plane", Delete: upgrade.DeleteEach}, preflight.Inspect)
 		if err != nil {
 			t.Fatal(err)

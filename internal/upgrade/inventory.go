@@ -124,10 +124,18 @@ type PodShape struct {
 	HostPorts              []HostPort
 	// Unmodelled says, a phrase each, what about the pod only its own scheduler or driver can decide: "a scheduler of its own (volcano)".
 	Unmodelled []string
-	// Unprobed are the containers with ports and without a readiness probe.
-	Unprobed []string
+	// Unprobed are the containers whose readiness nothing probes.
+	Unprobed []Unprobed
 	// HostPaths are the directories of its node that it mounts.
 	HostPaths []string
+}
+
+// Unprobed is a container without a probe that holds its pod's readiness back. Ports are those that it declares, by number and by name; one that
+// is the only container of its pod has whatever port a Service sends to.
+type Unprobed struct {
+	Container string
+	Ports     []string
+	Only      bool
 }
 
 // Volume is a PersistentVolume that a pod has mounted through a claim.
@@ -158,6 +166,8 @@ type Service struct {
 	Type string
 	// LocalTraffic tells that traffic from outside reaches only pods on the node that it comes to (externalTrafficPolicy: Local).
 	LocalTraffic bool
+	// Targets are the ports of the pods that it sends to, by number or by name.
+	Targets []string
 	// Pods are the UIDs of the pods that it selects, and Ready how many ready endpoints it has.
 	Pods  []string
 	Ready int
