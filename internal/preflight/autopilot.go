@@ -21,6 +21,6 @@ func findAutopilot(in Input) []upgrade.Finding {
 	return []upgrade.Finding{{
 		Severity: upgrade.Blocker, Object: cluster(in.Cluster),
 		Problem: "is an Autopilot cluster: GKE makes and upgrades its nodes by itself, and there is no node pool that could be migrated",
-		Remedy:  gcloud(in.Cluster, "clusters upgrade "+in.Cluster.Name, "--master --cluster-version "+in.Target) + ", which the nodes follow",
+		Remedy:  gcloud(in.Cluster, "clusters upgrade "+in.Cluster.Name, "--master --cluster-version "+in.Target) + " # the nodes follow",
 	}}
 }

@@ -21,6 +21,6 @@ func findAutoprovisioning(in Input) []upgrade.Finding {
 	return []upgrade.Finding{{
 		Severity: upgrade.Info, Object: cluster(in.Cluster),
 		Problem: "has node auto-provisioning on: while pods move it may make pools that are not in the plan, on whose nodes they can land",
-		Remedy:  gcloud(in.Cluster, "clusters update", in.Cluster.Name, "--no-enable-autoprovisioning") + ", if that is not wanted",
+		Remedy:  gcloud(in.Cluster, "clusters update", in.Cluster.Name, "--no-enable-autoprovisioning") + " # if that is not wanted",
 	}}
 }

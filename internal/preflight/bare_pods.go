@@ -29,7 +29,7 @@ func findBarePods(in Input) []upgrade.Finding {
 		}
 		found = append(found, upgrade.Finding{
 			Severity: upgrade.Warning, Object: p.Ref(), Problem: problem, Evidence: []string{"on node " + p.Node},
-			Remedy:  fmt.Sprintf("kubectl get pod -n %s %s -o yaml > %s.yaml, to make it again afterwards, or put it under a Deployment", p.Namespace, p.Name, p.Name),
+			Remedy:  fmt.Sprintf("kubectl get pod -n %s %s -o yaml > %s.yaml # to make it again afterwards; or put it under a Deployment", p.Namespace, p.Name, p.Name),
 			Consent: upgrade.AllowBarePods,
 		})
 	}

@@ -30,7 +30,7 @@ func findControlPlaneBehind(in Input) []upgrade.Finding {
 	hops, err := upgrade.Path(c, in.Target)
 	if err != nil {
 		f.Evidence = []string{err.Error()}
-		f.Remedy = gcloud(c, "get-server-config", "--format", "'yaml(channels)'") + ", and choose a target that it leads to"
+		f.Remedy = gcloud(c, "get-server-config", "--format", "'yaml(channels)'") + " # and choose a target that it leads to"
 		return []upgrade.Finding{f}
 	}
 	f.Problem += ": it goes by " + strings.Join(hops, ", then ")

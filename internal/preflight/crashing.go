@@ -20,7 +20,7 @@ func findCrashing(in Input) []upgrade.Finding {
 		return upgrade.Finding{
 			Severity: upgrade.Warning, Momentary: true, Object: owner,
 			Problem:  "is in trouble already (" + of[0].Trouble + "): its new pods will be too, and old trouble cannot be told from new",
-			Evidence: keys(of), Remedy: "kubectl describe " + on(of[0].Ref()) + ", and mend it first",
+			Evidence: keys(of), Remedy: "kubectl describe " + on(of[0].Ref()) + " # and mend it first",
 		}
 	})
 }

@@ -43,7 +43,7 @@ func deprecated(use upgrade.APIUse, removes bool) upgrade.Finding {
 		// As kubectl names it, which has no place for a core group.
 		Object:   upgrade.Ref{Kind: "API", Name: strings.TrimSuffix(use.Resource+"."+use.Version+"."+use.Group, ".")},
 		Evidence: []string{"according to " + use.Source},
-		Remedy:   "kubectl get --raw /metrics | grep apiserver_requested_deprecated_apis, and find its clients in the audit log (k8s.io/deprecated)",
+		Remedy:   "kubectl get --raw /metrics | grep apiserver_requested_deprecated_apis # and find its clients in the audit log (k8s.io/deprecated)",
 	}
 	var objects []string
 	for _, r := range use.Applied {

@@ -40,7 +40,7 @@ func findLocalTraffic(in Input) []upgrade.Finding {
 			Severity: upgrade.Warning, Momentary: true, Object: upgrade.Ref{Kind: "Service", Namespace: s.Namespace, Name: s.Name},
 			Problem:  "gets traffic from outside only on nodes with its pods (externalTrafficPolicy: Local), and all of those nodes are cordoned and drained: traffic can be lost until its load balancer has found the new ones",
 			Evidence: keys(ready),
-			Remedy: fmt.Sprintf(`kubectl patch service %s -n %s -p '{"spec":{"externalTrafficPolicy":"Cluster"}}', for the time of the upgrade, if it can do without its clients' addresses`,
+			Remedy: fmt.Sprintf(`kubectl patch service %s -n %s -p '{"spec":{"externalTrafficPolicy":"Cluster"}}' # for the time of the upgrade, if it can do without its clients' addresses`,
 				s.Name, s.Namespace),
 		})
 	}

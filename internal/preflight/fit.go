@@ -110,12 +110,12 @@ func (in Input) tight(r fit.Result) []upgrade.Finding {
 // grow is the command that gives the pool, and so the new one, a node more in each zone.
 func (in Input) grow(pool string) string {
 	i := slices.IndexFunc(in.Pools, func(p upgrade.PoolPlan) bool { return p.Name == pool })
-	return fmt.Sprintf("gcloud container clusters resize %s --node-pool %s --num-nodes %d --location %s --project %s, and plan again: the new pool gets as many",
+	return fmt.Sprintf("gcloud container clusters resize %s --node-pool %s --num-nodes %d --location %s --project %s # and plan again: the new pool gets as many",
 		in.Cluster.Name, pool, in.Pools[i].NodesPerZone+1, in.Cluster.Location, in.Cluster.Project)
 }
 
 func describe(owner upgrade.Ref) string {
-	return fmt.Sprintf("kubectl describe %s -n %s %s", strings.ToLower(owner.Kind), owner.Namespace, owner.Name)
+	return "kubectl describe " + on(owner)
 }
 
 func count(n int, what string) string {

@@ -39,7 +39,7 @@ func TestWhetherPodsFit(t *testing.T) {
 			s.Inventory.Nodes[n.Name].Labels["disk"] = "ssd"
 		}
 	}
-	const resize = "gcloud container clusters resize cluster-1 --node-pool pool --num-nodes 4 --location a --project project, and plan again: the new pool gets as many"
+	const resize = "gcloud container clusters resize cluster-1 --node-pool pool --num-nodes 4 --location a --project project # and plan again: the new pool gets as many"
 	for name, test := range map[string]struct {
 		change func(*upgrade.Snapshot)
 		want   []string
@@ -48,7 +48,7 @@ func TestWhetherPodsFit(t *testing.T) {
 		"pods that are larger than what is free": {func(s *upgrade.Snapshot) { web(s).Requests["cpu"] = 3950 }, []string{
 			"blocker fit Deployment shop/web has 3 pods that find no node once evicted: 0 of 3 nodes: 3 insufficient cpu (asks 3.95, most free is 3.9); the drain of node n1 would be the first to wait -> " + resize}},
 		"pods that are larger than a node": {func(s *upgrade.Snapshot) { web(s).Requests["cpu"] = 5000 }, []string{
-			"blocker fit Deployment shop/web has 3 pods that find no node once evicted: 0 of 3 nodes: 3 insufficient cpu (asks 5, such a node has 4 free when it is empty); the drain of node n1 would be the first to wait -> kubectl describe deployment -n shop web"}},
+			"blocker fit Deployment shop/web has 3 pods that find no node once evicted: 0 of 3 nodes: 3 insufficient cpu (asks 5, such a node has 4 free when it is empty); the drain of node n1 would be the first to wait -> kubectl describe deployment web -n shop"}},
 		"nodes that are nearly full": {func(s *upgrade.Snapshot) { web(s).Requests["cpu"] = 3800 }, []string{
 			"warning fit NodePool pool moves to new nodes that are nearly full then: pods ask for 98% of cpu -> " + resize}},
 		"pods that something else decides about": {func(s *upgrade.Snapshot) { web(s).Unmodelled = []string{"a scheduler of its own (volcano)"} }, []string{
@@ -89,7 +89,7 @@ func TestWhetherPodsFit(t *testing.T) {
 				}
 			}
 		}, []string{
-			"blocker pinned-to-pool Deployment shop/web can run only on nodes of pool pool or on one node, by its node selector or required node affinity: once evicted, its pods find no node -> have it select nodes by a label of your own, which the new pool gets too, or allow pool-1-34-2-gke-100 as well"}},
+			"blocker pinned-to-pool Deployment shop/web can run only on nodes of pool pool or on one node, by its node selector or required node affinity: once evicted, its pods find no node -> kubectl edit deployment web -n shop # select nodes by a label of your own, which the new pool gets too, or allow pool-1-34-2-gke-100 as well"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := roomy()

@@ -25,7 +25,7 @@ func findForeignCordons(in Input) []upgrade.Finding {
 				found = append(found, upgrade.Finding{
 					Severity: upgrade.Info, Object: upgrade.Ref{Kind: "Node", Name: n.Name},
 					Problem: "is cordoned, and not by Upshift: the cordon is left as it is, also after a rollback or a cancel",
-					Remedy:  "kubectl uncordon " + n.Name + ", if nobody needs it",
+					Remedy:  "kubectl uncordon " + n.Name + " # if nobody needs it",
 				})
 			}
 		}

@@ -52,7 +52,7 @@ const (
 	there      = " --project p --location europe-west1"
 	goesOnInfo = "info goes-on NodePool pool-1-34-2-gke-100 was made by an earlier run, which did not finish, and is taken over; 0 of the 3 nodes of pool are cordoned already"
 	fewer      = "plan fewer pools at a time, with node-pools, or a shorter soak"
-	listPools  = "gcloud container node-pools list --cluster cluster-1" + there + "; delete or shrink a pool that uses this range and is not needed"
+	listPools  = "gcloud container node-pools list --cluster cluster-1" + there + " # delete or shrink a pool that uses this range and is not needed"
 )
 
 // TestWhatGKEKnows: each case changes one thing in a healthy cluster of GKE's, and says what a person reads: the finding, and how to be rid of it.
@@ -68,7 +68,7 @@ func TestWhatGKEKnows(t *testing.T) {
 			change: func(s *upgrade.Snapshot) { s.Cluster.Autopilot, s.Cluster.Autoprovisioning = true, true },
 			want: []string{
 				"blocker autopilot Cluster cluster-1 is an Autopilot cluster: GKE makes and upgrades its nodes by itself, and there is no node pool that could be migrated",
-				"gcloud container clusters upgrade cluster-1 --master --cluster-version 1.34.2-gke.100" + there + ", which the nodes follow",
+				"gcloud container clusters upgrade cluster-1 --master --cluster-version 1.34.2-gke.100" + there + " # the nodes follow",
 			},
 		},
 
@@ -101,7 +101,7 @@ func TestWhatGKEKnows(t *testing.T) {
 			change: func(s *upgrade.Snapshot) { s.Cluster.Pools[0].Trouble = "GKE has it in status RUNNING_WITH_ERROR" },
 			want: []string{
 				"warning pool-trouble NodePool pool is in an error state: what stopped GKE there can stop it again at the new pool, which is made like it",
-				"gcloud container node-pools describe pool --cluster cluster-1" + there + "; mend it first",
+				"gcloud container node-pools describe pool --cluster cluster-1" + there + " # mend it first",
 			},
 		},
 		"a pool in an error state, and no node of it is Ready": {
@@ -113,14 +113,14 @@ func TestWhatGKEKnows(t *testing.T) {
 			},
 			want: []string{
 				"blocker pool-trouble NodePool pool is in an error state, and none of its nodes is Ready: its pods cannot be moved in order",
-				"gcloud container node-pools describe pool --cluster cluster-1" + there + "; mend it first",
+				"gcloud container node-pools describe pool --cluster cluster-1" + there + " # mend it first",
 			},
 		},
 		"a pool that is being deleted": {
 			change: func(s *upgrade.Snapshot) { s.Cluster.Pools[0].Deleting = true },
 			want: []string{
 				"blocker pool-trouble NodePool pool is being deleted: its nodes go with all that runs on them, without a drain",
-				"gcloud container operations list" + there + "; make a new plan once it is gone",
+				"gcloud container operations list" + there + " # and make a new plan once it is gone",
 			},
 		},
 		"the new pool of an earlier run, in an error state": {
@@ -128,7 +128,7 @@ func TestWhatGKEKnows(t *testing.T) {
 			want: []string{
 				"warning pool-trouble NodePool pool-1-34-2-gke-100 is in an error state: a run would wait for its nodes, and pause if they do not come",
 				"gcloud container node-pools describe pool-1-34-2-gke-100 --cluster cluster-1" + there +
-					"; or delete it, and the run makes it anew: gcloud container node-pools delete pool-1-34-2-gke-100 --cluster cluster-1" + there,
+					" # or delete it, and the run makes it anew: gcloud container node-pools delete pool-1-34-2-gke-100 --cluster cluster-1" + there,
 				goesOnInfo,
 			},
 		},
@@ -136,7 +136,7 @@ func TestWhatGKEKnows(t *testing.T) {
 			change: func(s *upgrade.Snapshot) { takenOver(s).Deleting = true },
 			want: []string{
 				"blocker pool-trouble NodePool pool-1-34-2-gke-100 is being deleted: its nodes go with all that runs on them, without a drain",
-				"gcloud container operations list" + there + "; make a new plan once it is gone",
+				"gcloud container operations list" + there + " # and make a new plan once it is gone",
 				goesOnInfo,
 			},
 		},
@@ -201,7 +201,7 @@ func TestWhatGKEKnows(t *testing.T) {
 			},
 			want: []string{
 				"warning maintenance-exclusion MaintenanceExclusion freeze is in force until 2026-03-05 12:00 UTC: NO_UPGRADES",
-				"gcloud container clusters update cluster-1 --remove-maintenance-exclusion freeze" + there + ", or start once it is over",
+				"gcloud container clusters update cluster-1 --remove-maintenance-exclusion freeze" + there + " # or start once it is over",
 			},
 		},
 		"an exclusion without an end": {
@@ -210,7 +210,7 @@ func TestWhatGKEKnows(t *testing.T) {
 			},
 			want: []string{
 				"warning maintenance-exclusion MaintenanceExclusion stay is in force until the end of the version's support: NO_MINOR_OR_NODE_UPGRADES",
-				"gcloud container clusters update cluster-1 --remove-maintenance-exclusion stay" + there + ", or start once it is over",
+				"gcloud container clusters update cluster-1 --remove-maintenance-exclusion stay" + there + " # or start once it is over",
 			},
 		},
 		"an exclusion that begins before the plan's end, and one that begins right after it": {
@@ -222,7 +222,7 @@ func TestWhatGKEKnows(t *testing.T) {
 			want: []string{
 				"warning maintenance-exclusion MaintenanceExclusion sale begins at 2026-03-04 12:11 UTC, before the plan's end, which is about 2026-03-04 12:11 UTC if all goes well, " +
 					"and lasts until 2026-03-05 12:00 UTC: NO_UPGRADES",
-				"gcloud container clusters update cluster-1 --remove-maintenance-exclusion sale" + there + ", or start once it is over",
+				"gcloud container clusters update cluster-1 --remove-maintenance-exclusion sale" + there + " # or start once it is over",
 			},
 		},
 		"an exclusion of minors, and a patch": {
@@ -237,7 +237,7 @@ func TestWhatGKEKnows(t *testing.T) {
 			},
 			want: []string{
 				"warning maintenance-exclusion MaintenanceExclusion stay is in force until 2026-03-04 13:00 UTC: NO_MINOR_UPGRADES",
-				"gcloud container clusters update cluster-1 --remove-maintenance-exclusion stay" + there + ", or start once it is over",
+				"gcloud container clusters update cluster-1 --remove-maintenance-exclusion stay" + there + " # or start once it is over",
 			},
 		},
 
@@ -308,7 +308,7 @@ func TestWhatGKEKnows(t *testing.T) {
 			change: func(s *upgrade.Snapshot) { s.Cluster.Autoprovisioning = true },
 			want: []string{
 				"info autoprovisioning Cluster cluster-1 has node auto-provisioning on: while pods move it may make pools that are not in the plan, on whose nodes they can land",
-				"gcloud container clusters update cluster-1 --no-enable-autoprovisioning" + there + ", if that is not wanted",
+				"gcloud container clusters update cluster-1 --no-enable-autoprovisioning" + there + " # if that is not wanted",
 			},
 		},
 
@@ -371,7 +371,7 @@ func TestWhatGKEKnows(t *testing.T) {
 			want: []string{
 				"blocker control-plane-behind Cluster cluster-1 has a control plane at 1.32.9-gke.1, behind the target 1.34.2-gke.100, and nodes must not be newer than it; " +
 					"upgrading control planes is not supported yet",
-				"gcloud container get-server-config --format 'yaml(channels)'" + there + ", and choose a target that it leads to",
+				"gcloud container get-server-config --format 'yaml(channels)'" + there + " # and choose a target that it leads to",
 			},
 		},
 	} {

@@ -42,7 +42,7 @@ func findImageDrift(in Input) []upgrade.Finding {
 			Severity: upgrade.Warning, Momentary: true, Object: upgrade.Ref{Kind: "NodePool", Name: p.Name},
 			Problem:  fmt.Sprintf("has nodes of one version that differ (%s): something upgrades them in place, and may do so with the new ones", several(drifted)),
 			Evidence: drifted,
-			Remedy:   fmt.Sprintf("kubectl get nodes -l %s=%s -o wide, and turn off unattended upgrades of nodes", in.Cluster.PoolLabel, p.Name),
+			Remedy:   fmt.Sprintf("kubectl get nodes -l %s=%s -o wide # and turn off unattended upgrades of nodes", in.Cluster.PoolLabel, p.Name),
 		})
 	}
 	return found

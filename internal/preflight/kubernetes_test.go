@@ -156,14 +156,24 @@ func TestWhatKubernetesKnowsIsFound(t *testing.T) {
 		"a Service that is down and selects nothing that moves": {change: func(s *upgrade.Snapshot) {
 			service(s, func(v *upgrade.Service) { v.Ready, v.Pods = 0, []string{"agent-1"} })
 		}},
-		"no readiness probe": {change: func(s *upgrade.Snapshot) { shape(s, func(p *upgrade.PodShape) { p.Unprobed = []upgrade.Unprobed{{Container: "app", Ports: []string{"8080", "http"}}} }) }, want: []string{"warning no-readiness-probe " + deployment + "(container app)"}},
-		"no readiness probe of the only container": {change: func(s *upgrade.Snapshot) { shape(s, func(p *upgrade.PodShape) { p.Unprobed = []upgrade.Unprobed{{Container: "app", Only: true}} }) }, want: []string{"warning no-readiness-probe " + deployment + "(container app)"}},
+		"no readiness probe": {change: func(s *upgrade.Snapshot) {
+			shape(s, func(p *upgrade.PodShape) {
+				p.Unprobed = []upgrade.Unprobed{{Container: "app", Ports: []string{"8080", "http"}}}
+			})
+		}, want: []string{"warning no-readiness-probe " + deployment + "(container app)"}},
+		"no readiness probe of the only container": {change: func(s *upgrade.Snapshot) {
+			shape(s, func(p *upgrade.PodShape) { p.Unprobed = []upgrade.Unprobed{{Container: "app", Only: true}} })
+		}, want: []string{"warning no-readiness-probe " + deployment + "(container app)"}},
 		"no readiness probe of a container to which no Service sends": {change: func(s *upgrade.Snapshot) {
-			shape(s, func(p *upgrade.PodShape) { p.Unprobed = []upgrade.Unprobed{{Container: "metrics", Ports: []string{"9090"}}} })
+			shape(s, func(p *upgrade.PodShape) {
+				p.Unprobed = []upgrade.Unprobed{{Container: "metrics", Ports: []string{"9090"}}}
+			})
 		}},
 		"no readiness probe and no Service": {change: func(s *upgrade.Snapshot) {
 			s.Inventory.Services = nil
-			shape(s, func(p *upgrade.PodShape) { p.Unprobed = []upgrade.Unprobed{{Container: "app", Ports: []string{"8080"}}} })
+			shape(s, func(p *upgrade.PodShape) {
+				p.Unprobed = []upgrade.Unprobed{{Container: "app", Ports: []string{"8080"}}}
+			})
 		}},
 		"a pod that crashes": {change: func(s *upgrade.Snapshot) { pod(s, "web-1").Trouble = "container app: CrashLoopBackOff" }, want: []string{"warning crashing " + deployment + "CrashLoopBackOff"}},
 

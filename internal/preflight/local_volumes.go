@@ -44,5 +44,5 @@ func move(owner upgrade.Ref, claims []string) string {
 	for i, c := range claims {
 		_, names[i], _ = strings.Cut(c, "/")
 	}
-	return fmt.Sprintf("kubectl get pvc -n %s %s, and copy what is in them to volumes that can be mounted elsewhere", owner.Namespace, strings.Join(names, " "))
+	return fmt.Sprintf("kubectl get pvc -n %s %s # and copy what is in them to volumes that can be mounted elsewhere", owner.Namespace, strings.Join(names, " "))
 }

@@ -42,7 +42,7 @@ func on(r upgrade.Ref) string {
 }
 
 // edit is the remedy of a workload whose pods have to be described in another way.
-func edit(r upgrade.Ref, change string) string { return "kubectl edit " + on(r) + ", and " + change }
+func edit(r upgrade.Ref, change string) string { return "kubectl edit " + on(r) + " # " + change }
 
 // scalable are the kinds that kubectl scales.
 var scalable = []string{"Deployment", "StatefulSet", "ReplicaSet", "ReplicationController"}
@@ -52,7 +52,7 @@ func scale(r upgrade.Ref, to int) string {
 	if !slices.Contains(scalable, r.Kind) {
 		return fmt.Sprintf("give %s %d replicas for the time of the upgrade", r, to)
 	}
-	return fmt.Sprintf("kubectl scale %s --replicas %d, for the time of the upgrade", on(r), to)
+	return fmt.Sprintf("kubectl scale %s --replicas %d # for the time of the upgrade", on(r), to)
 }
 
 // several joins a list that people read, and is short where it is long.

@@ -40,7 +40,7 @@ func findExclusions(in Input) []upgrade.Finding {
 		found = append(found, upgrade.Finding{
 			Severity: upgrade.Warning, Object: upgrade.Ref{Kind: "MaintenanceExclusion", Name: e.Name},
 			Problem: fmt.Sprintf("%s: %s", problem, e.Scope),
-			Remedy:  gcloud(in.Cluster, "clusters update", in.Cluster.Name, "--remove-maintenance-exclusion", e.Name) + ", or start once it is over",
+			Remedy:  gcloud(in.Cluster, "clusters update", in.Cluster.Name, "--remove-maintenance-exclusion", e.Name) + " # or start once it is over",
 		})
 	}
 	return found

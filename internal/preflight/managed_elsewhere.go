@@ -47,13 +47,13 @@ func findManagedElsewhere(in Input) []upgrade.Finding {
 // forTerraform gives the new pool to the resource of the old one. The format of the ID is the google provider's for google_container_node_pool.
 func forTerraform(c upgrade.Cluster, p upgrade.PoolPlan) string {
 	address := "google_container_node_pool." + p.Name
-	return fmt.Sprintf("terraform state rm %s && terraform import %s %s/%s/%s/%s, with your own address of the resource, after the upgrade; set its name and version to the new pool's",
+	return fmt.Sprintf("terraform state rm %s && terraform import %s %s/%s/%s/%s # with your own address of the resource, after the upgrade; set its name and version to the new pool's",
 		address, address, c.Project, c.Location, c.Name, p.NewName)
 }
 
 // forConfigConnector has it let go of the old pool, which it would otherwise delete with the object. A pool that exists is acquired by an object
 // that has its name.
 func forConfigConnector(_ upgrade.Cluster, p upgrade.PoolPlan) string {
-	return fmt.Sprintf("kubectl annotate containernodepool %s cnrm.cloud.google.com/deletion-policy=abandon --overwrite && kubectl delete containernodepool %s, "+
+	return fmt.Sprintf("kubectl annotate containernodepool %s cnrm.cloud.google.com/deletion-policy=abandon --overwrite && kubectl delete containernodepool %s # "+
 		"in the object's namespace, before the upgrade; apply one named %s after it", p.Name, p.Name, p.NewName)
 }

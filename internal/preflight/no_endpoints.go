@@ -33,7 +33,7 @@ func findNoEndpoints(in Input) []upgrade.Finding {
 		found = append(found, upgrade.Finding{
 			Severity: upgrade.Warning, Momentary: true, Object: upgrade.Ref{Kind: "Service", Namespace: s.Namespace, Name: s.Name},
 			Problem: "has no ready endpoint: it is down already, and nobody can tell whether the upgrade makes it worse",
-			Remedy:  fmt.Sprintf("kubectl get endpointslices -n %s -l kubernetes.io/service-name=%s -o yaml, and mend its pods", s.Namespace, s.Name),
+			Remedy:  fmt.Sprintf("kubectl get endpointslices -n %s -l kubernetes.io/service-name=%s -o yaml # and mend its pods", s.Namespace, s.Name),
 		})
 	}
 	return found

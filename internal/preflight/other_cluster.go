@@ -21,7 +21,7 @@ func findOtherCluster(in Input) []upgrade.Finding {
 	blocker := func(object upgrade.Ref, problem string, args ...any) upgrade.Finding {
 		return upgrade.Finding{
 			Severity: upgrade.Blocker, Object: object, Problem: fmt.Sprintf(problem, args...),
-			Remedy: "kubectl config current-context, and see whether it is " + in.Cluster.Name,
+			Remedy: "kubectl config current-context # and see whether it is " + in.Cluster.Name,
 		}
 	}
 	var found []upgrade.Finding

@@ -25,7 +25,7 @@ func findOverlappingPDBs(in Input) []upgrade.Finding {
 		found = append(found, upgrade.Finding{
 			Severity: upgrade.Warning, Object: p.Ref(),
 			Problem:  "has more than one PodDisruptionBudget, and the eviction API then refuses every eviction: its node's drain will block",
-			Evidence: p.Budgets, Remedy: "kubectl get pdb -n " + p.Namespace + " " + names(p.Budgets) + ", and delete or narrow all but one of them",
+			Evidence: p.Budgets, Remedy: "kubectl get pdb -n " + p.Namespace + " " + names(p.Budgets) + " # and delete or narrow all but one of them",
 		})
 	}
 	return found

@@ -21,7 +21,7 @@ func findBlockingPDBs(in Input) []upgrade.Finding {
 		return upgrade.Finding{
 			Severity: upgrade.Warning, Momentary: true,
 			Problem: fmt.Sprintf("can allow no eviction at all with this many pods (%s): the drain will block and the run pause", b.Why()),
-			Remedy: fmt.Sprintf(`kubectl patch pdb %s -n %s --type merge -p '{"spec":{"minAvailable":null,"maxUnavailable":1}}', or give it a replica more`,
+			Remedy: fmt.Sprintf(`kubectl patch pdb %s -n %s --type merge -p '{"spec":{"minAvailable":null,"maxUnavailable":1}}' # or give it a replica more`,
 				b.Name, b.Namespace),
 		}
 	})
@@ -29,7 +29,7 @@ func findBlockingPDBs(in Input) []upgrade.Finding {
 		return upgrade.Finding{
 			Severity: upgrade.Warning, Momentary: true,
 			Problem: fmt.Sprintf("allows no eviction now (%s): if it stays so, the drain blocks and the run pauses", b.Why()),
-			Remedy:  fmt.Sprintf("kubectl describe pdb %s -n %s, and wait until its pods are healthy", b.Name, b.Namespace),
+			Remedy:  fmt.Sprintf("kubectl describe pdb %s -n %s # and wait until its pods are healthy", b.Name, b.Namespace),
 		}
 	})...)
 }

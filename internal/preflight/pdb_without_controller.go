@@ -25,7 +25,7 @@ func findPDBsWithoutController(in Input) []upgrade.Finding {
 		return upgrade.Finding{
 			Severity: upgrade.Warning,
 			Problem:  fmt.Sprintf("allows no eviction, ever, since Kubernetes cannot work it out (%s): the drain will block and the run pause", why),
-			Remedy: fmt.Sprintf(`kubectl patch pdb %s -n %s --type merge -p '{"spec":{"maxUnavailable":null,"minAvailable":%d}}', or any other number of pods`,
+			Remedy: fmt.Sprintf(`kubectl patch pdb %s -n %s --type merge -p '{"spec":{"maxUnavailable":null,"minAvailable":%d}}' # or any other number of pods`,
 				b.Name, b.Namespace, len(over)-1),
 		}
 	})

@@ -25,7 +25,7 @@ func findPinned(in Input) []upgrade.Finding {
 			Severity: upgrade.Blocker, Object: owner,
 			Problem:  fmt.Sprintf("can run only on nodes of pool %s or on one node, by its node selector or required node affinity: once evicted, its pods find no node", pool),
 			Evidence: keys(of),
-			Remedy:   fmt.Sprintf("have it select nodes by a label of your own, which the new pool gets too, or allow %s as well", takesOver[pool]),
+			Remedy:   edit(owner, fmt.Sprintf("select nodes by a label of your own, which the new pool gets too, or allow %s as well", takesOver[pool])),
 		}
 	})
 }

@@ -97,7 +97,7 @@ func (in Input) makeRoom(key string, free int64) string {
 		return "delete-old-pools: each, so that a pool's addresses are free again before the next one is made"
 	}
 	// Another range does not help: a new pool has its old one's configuration, and the range is part of that.
-	return gcloud(in.Cluster, "node-pools list", "--cluster", in.Cluster.Name) + "; delete or shrink a pool that uses this range and is not needed"
+	return gcloud(in.Cluster, "node-pools list", "--cluster", in.Cluster.Name) + " # delete or shrink a pool that uses this range and is not needed"
 }
 
 // sharing names the pools that take their addresses from the range, and what their autoscalers may do meanwhile.

@@ -20,7 +20,7 @@ func findTakenNames(in Input) []upgrade.Finding {
 		if p.Action == upgrade.Migrate && p.Conflict != "" { // a name that somebody else has, or two pools of this plan
 			found = append(found, upgrade.Finding{
 				Severity: upgrade.Blocker, Object: upgrade.Ref{Kind: "NodePool", Name: p.NewName}, Problem: p.Conflict,
-				Remedy: "delete or rename the pool " + p.NewName,
+				Remedy: gcloud(in.Cluster, "node-pools describe", p.NewName, "--cluster", in.Cluster.Name) + " # and delete it, if it is not needed",
 			})
 		}
 	}

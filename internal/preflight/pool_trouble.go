@@ -51,13 +51,13 @@ func (in Input) beingDeleted(p upgrade.Pool) []upgrade.Finding {
 	return []upgrade.Finding{{
 		Severity: upgrade.Blocker, Object: nodePool(p.Name),
 		Problem: "is being deleted: its nodes go with all that runs on them, without a drain",
-		Remedy:  gcloud(in.Cluster, "operations list") + "; make a new plan once it is gone",
+		Remedy:  gcloud(in.Cluster, "operations list") + " # and make a new plan once it is gone",
 	}}
 }
 
 func (in Input) troubled(p upgrade.Pool, so, or string) upgrade.Finding {
 	return upgrade.Finding{
 		Severity: upgrade.Warning, Object: nodePool(p.Name), Problem: "is in an error state: " + so, Evidence: []string{p.Trouble},
-		Remedy: gcloud(in.Cluster, "node-pools describe", p.Name, "--cluster", in.Cluster.Name) + "; " + or,
+		Remedy: gcloud(in.Cluster, "node-pools describe", p.Name, "--cluster", in.Cluster.Name) + " # " + or,
 	}
 }

@@ -86,7 +86,7 @@ func judge(f *upgrade.Finding, w upgrade.Webhook, sees []string, pods map[string
 			f.Problem += ", where its conditions hold"
 		}
 		namespace, name, _ := strings.Cut(w.Service, "/")
-		f.Remedy = fmt.Sprintf("kubectl get endpointslices -n %s -l kubernetes.io/service-name=%s, and start what is behind it; or kubectl delete %s, if it is not needed any more",
+		f.Remedy = fmt.Sprintf("kubectl get endpointslices -n %s -l kubernetes.io/service-name=%s # and start what is behind it; or, if it is not needed any more: kubectl delete %s",
 			namespace, name, on(w.Configuration))
 		return true
 	}
@@ -115,7 +115,7 @@ func judge(f *upgrade.Finding, w upgrade.Webhook, sees []string, pods map[string
 	case w.Timeout > longTimeout && w.KubeSystem && (slices.Contains(sees, "create pods") || slices.Contains(sees, "update leases")):
 		f.Severity = upgrade.Info
 		f.Problem = fmt.Sprintf("is fail-closed, sees kube-system, and its webhook %s may take %s to answer: if it hangs, so does the control plane's own work", w.Name, w.Timeout)
-		f.Remedy = "kubectl edit " + on(w.Configuration) + ", and exclude kube-system or lower timeoutSeconds"
+		f.Remedy = "kubectl edit " + on(w.Configuration) + " # exclude kube-system or lower timeoutSeconds"
 		return true
 	}
 	return false
