@@ -61,9 +61,9 @@ func deprecated(use upgrade.APIUse, removes bool) upgrade.Finding {
 	default:
 		f.Severity = upgrade.Warning
 		f.Problem = fmt.Sprintf("is not served from %s on, and is what objects were last applied with (%s)%s", use.RemovedIn, several(objects), instead)
-		f.Remedy = "change apiVersion in the manifests of these objects, and apply them again"
+		f.Remedy, f.Advice = "", "change apiVersion in the manifests of these objects, and apply them again"
 		if use.Replacement != "" {
-			f.Remedy = "change apiVersion to " + use.Replacement + " in the manifests of these objects, and apply them again"
+			f.Advice = "change apiVersion to " + use.Replacement + " in the manifests of these objects, and apply them again"
 		}
 	}
 	if !removes {

@@ -47,7 +47,7 @@ func findFit(in Input) []upgrade.Finding {
 		found = append(found, upgrade.Finding{
 			Severity: upgrade.Info, Momentary: true, Object: u.Workload,
 			Problem: fmt.Sprintf("has %s about which it cannot be told whether they find a node: %s", count(u.Pods, "pod"), strings.Join(u.Why, ", ")),
-			Remedy:  "see that what decides about them knows the new pool",
+			Advice:  "see that what decides about them knows the new pool",
 		})
 	}
 	if result.Unread > 0 {

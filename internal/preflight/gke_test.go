@@ -290,7 +290,7 @@ func TestWhatGKEKnows(t *testing.T) {
 			change: func(s *upgrade.Snapshot) { s.Cluster.Pools[0].ManagedBy = "Terraform" },
 			want: []string{
 				"warning managed-elsewhere NodePool pool is managed by Terraform: once pool-1-34-2-gke-100 has taken over, Terraform would make pool anew",
-				"terraform state rm google_container_node_pool.pool && terraform import google_container_node_pool.pool p/europe-west1/cluster-1/pool-1-34-2-gke-100, " +
+				"terraform state rm google_container_node_pool.pool && terraform import google_container_node_pool.pool p/europe-west1/cluster-1/pool-1-34-2-gke-100 # " +
 					"with your own address of the resource, after the upgrade; set its name and version to the new pool's",
 			},
 		},
@@ -299,7 +299,7 @@ func TestWhatGKEKnows(t *testing.T) {
 			want: []string{
 				"warning managed-elsewhere NodePool pool is in a cluster that Config Connector manages, and may be managed by it too: " +
 					"once pool-1-34-2-gke-100 has taken over, Config Connector would make pool anew",
-				"kubectl annotate containernodepool pool cnrm.cloud.google.com/deletion-policy=abandon --overwrite && kubectl delete containernodepool pool, " +
+				"kubectl annotate containernodepool pool cnrm.cloud.google.com/deletion-policy=abandon --overwrite && kubectl delete containernodepool pool # " +
 					"in the object's namespace, before the upgrade; apply one named pool-1-34-2-gke-100 after it",
 			},
 		},
@@ -393,8 +393,9 @@ func TestWhatGKEKnows(t *testing.T) {
 					continue // told of elsewhere
 				}
 				got = append(got, strings.Join([]string{string(f.Severity), f.Check, f.Object.String(), f.Problem}, " "))
-				if f.Remedy != "" {
-					got = append(got, f.Remedy)
+				pastable(t, f)
+				if remedy(f) != "" {
+					got = append(got, remedy(f))
 				}
 				i := slices.IndexFunc(preflight.Checks(), func(c preflight.Check) bool { return c.Name == f.Check })
 				if c := preflight.Checks()[i]; !slices.Contains(c.Severities, f.Severity) {

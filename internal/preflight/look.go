@@ -50,7 +50,7 @@ var scalable = []string{"Deployment", "StatefulSet", "ReplicaSet", "ReplicationC
 // scale is the remedy of a workload with too few pods.
 func scale(r upgrade.Ref, to int) string {
 	if !slices.Contains(scalable, r.Kind) {
-		return fmt.Sprintf("give %s %d replicas for the time of the upgrade", r, to)
+		return fmt.Sprintf(" # give %s %d replicas for the time of the upgrade", r, to)
 	}
 	return fmt.Sprintf("kubectl scale %s --replicas %d # for the time of the upgrade", on(r), to)
 }

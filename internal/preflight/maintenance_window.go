@@ -26,14 +26,14 @@ func findMaintenanceWindow(in Input) []upgrade.Finding {
 		return found
 	}
 	m, needs := in.Cluster.Maintenance, in.estimate()
-	problem, remedy := "", "plan fewer pools at a time, with node-pools, or a shorter soak"
+	problem, remedy, advice := "", "", "plan fewer pools at a time, with node-pools, or a shorter soak"
 	fits := firstOf(m.Windows, in.TakenAt, needs)
 	switch open := openAt(m.Windows, in.TakenAt); {
 	case m.Summary == "", open != nil && open.End.Sub(in.TakenAt) >= needs:
 		return nil
 	case len(m.Windows) == 0:
 		problem = "is outside of its maintenance window, and none opens within two weeks"
-		remedy = gcloud(in.Cluster, "clusters describe", in.Cluster.Name, "--format 'yaml(maintenancePolicy)'")
+		remedy, advice = gcloud(in.Cluster, "clusters describe", in.Cluster.Name, "--format 'yaml(maintenancePolicy)'"), ""
 	case open != nil:
 		problem = fmt.Sprintf("has a maintenance window that closes at %s, in %s", when(open.End), about(open.End.Sub(in.TakenAt)))
 	default:
@@ -41,14 +41,14 @@ func findMaintenanceWindow(in Input) []upgrade.Finding {
 	}
 	switch {
 	case fits != nil:
-		remedy = "start at " + when(fits.Start)
+		advice = "start at " + when(fits.Start)
 	case len(m.Windows) > 0:
 		problem += ", and no window of the next two weeks is long enough"
 	}
 	return []upgrade.Finding{{
 		Severity: upgrade.Warning, Momentary: true, Object: cluster(in.Cluster),
 		Problem:  fmt.Sprintf("%s; the plan takes about %s if all goes well", problem, about(needs)),
-		Evidence: []string{m.Summary}, Remedy: remedy,
+		Evidence: []string{m.Summary}, Remedy: remedy, Advice: advice,
 	}}
 }
 

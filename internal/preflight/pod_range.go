@@ -94,7 +94,7 @@ func (in Input) makeRoom(key string, free int64) string {
 		oneByOne = append(oneByOne, upgrade.NewStep(upgrade.CreatePool, p.Name, ""), upgrade.NewStep(upgrade.DeletePool, p.Name, ""))
 	}
 	if needs, ok := in.peak(key, oneByOne); ok && needs <= free {
-		return "delete-old-pools: each, so that a pool's addresses are free again before the next one is made"
+		return " # delete-old-pools: each, so that a pool's addresses are free again before the next one is made"
 	}
 	// Another range does not help: a new pool has its old one's configuration, and the range is part of that.
 	return gcloud(in.Cluster, "node-pools list", "--cluster", in.Cluster.Name) + " # delete or shrink a pool that uses this range and is not needed"

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
@@ -33,7 +34,7 @@ type Check struct {
 	Consent upgrade.Consent
 	// Binding tells that no waiver helps.
 	Binding bool
-	// find returns findings without their Check, which is Name.
+	// find returns findings without their Check, which is Name. Their Remedy may be followed by " # " and the Advice.
 	find func(Input) []upgrade.Finding
 }
 
@@ -57,6 +58,9 @@ func Inspect(s upgrade.Snapshot, p upgrade.Plan) []upgrade.Finding {
 	for _, c := range Checks() {
 		for _, f := range c.find(in) {
 			f.Check, f.Binding = c.Name, c.Binding
+			if command, advice, ok := strings.Cut(f.Remedy, " # "); ok {
+				f.Remedy, f.Advice = command, advice
+			}
 			f.Blocks = f.Severity == upgrade.UnknownSeverity && slices.Contains(c.Severities, upgrade.Blocker)
 			found = append(found, f)
 		}

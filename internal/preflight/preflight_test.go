@@ -156,6 +156,7 @@ func TestWhatIsFound(t *testing.T) {
 			for _, f := range plan.Findings {
 				got = append(got, string(f.Severity)+" "+f.Check+" "+f.Object.String())
 				i := slices.IndexFunc(preflight.Checks(), func(c preflight.Check) bool { return c.Name == f.Check })
+				pastable(t, f)
 				if c := preflight.Checks()[i]; !slices.Contains(c.Severities, f.Severity) || c.Consent != f.Consent || f.Problem == "" || strings.HasSuffix(f.Problem, ".") {
 					t.Errorf("%+v is not as its check says", f)
 				}
@@ -165,6 +166,20 @@ func TestWhatIsFound(t *testing.T) {
 			}
 		})
 	}
+}
+
+// pastable demands that a remedy is a command of a tool that people have, and nothing but that.
+func pastable(t *testing.T, f upgrade.Finding) {
+	t.Helper()
+	tool, _, _ := strings.Cut(f.Remedy, " ")
+	if !slices.Contains([]string{"", "kubectl", "gcloud", "terraform"}, tool) || strings.Contains(f.Remedy, ", ") || strings.Contains(f.Remedy, "…") {
+		t.Errorf("%q cannot be pasted", f.Remedy)
+	}
+}
+
+// remedy is the command and the advice of a finding.
+func remedy(f upgrade.Finding) string {
+	return strings.Trim(f.Remedy+" # "+f.Advice, "# ")
 }
 
 func TestWaiversAreOfChecksThatCanBeAccepted(t *testing.T) {

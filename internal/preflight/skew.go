@@ -21,18 +21,18 @@ func findSkew(in Input) []upgrade.Finding {
 	c, migrated := in.Cluster, in.migrated()
 	var found []upgrade.Finding
 	for _, p := range c.Pools {
-		runs, is, remedy := p.Version, "runs", "name it in node-pools too"
+		runs, is, advice := p.Version, "runs", "name it in node-pools too"
 		if slices.ContainsFunc(migrated, func(m upgrade.PoolPlan) bool { return m.NewName == p.Name }) {
 			continue // told of with the pool that it takes over from
 		}
 		if slices.ContainsFunc(migrated, func(m upgrade.PoolPlan) bool { return m.Name == p.Name }) {
-			runs, is, remedy = in.Target, "is to run", "choose a newer target-version"
+			runs, is, advice = in.Target, "is to run", "choose a newer target-version"
 		}
 		behind, ok := upgrade.MinorsBetween(runs, c.ControlPlaneVersion)
 		switch {
 		case ok && c.Skew > 0 && behind > c.Skew:
 			found = append(found, upgrade.Finding{
-				Severity: upgrade.Warning, Object: nodePool(p.Name), Remedy: remedy,
+				Severity: upgrade.Warning, Object: nodePool(p.Name), Advice: advice,
 				Problem: fmt.Sprintf("%s %s, %d minors behind the control plane at %s, and nodes may be %d behind", is, runs, behind, c.ControlPlaneVersion, c.Skew),
 			})
 		case ok && runs == p.Version && upgrade.CompareVersions(runs, c.ControlPlaneVersion) > 0:

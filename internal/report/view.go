@@ -153,6 +153,9 @@ func viewFinding(f upgrade.Finding, granted []upgrade.Consent) FindingView {
 	if f.Remedy != "" {
 		note("remedy", "%s", f.Remedy)
 	}
+	if f.Advice != "" {
+		note("advice", "%s", f.Advice)
+	}
 	return v
 }
 

@@ -31,7 +31,7 @@ func plan(t *testing.T) upgrade.Plan {
 		Verdict: upgrade.Blocked,
 		Options: upgrade.Options{Soak: upgrade.Seconds(time.Hour)},
 		Findings: []upgrade.Finding{
-			{Check: "fit", Severity: upgrade.Blocker, Object: upgrade.Ref{Kind: "Deployment", Namespace: "shop", Name: "web"}, Problem: "does not fit", Evidence: many("shop/web-", 11), Remedy: "kubectl get nodes"},
+			{Check: "fit", Severity: upgrade.Blocker, Object: upgrade.Ref{Kind: "Deployment", Namespace: "shop", Name: "web"}, Problem: "does not fit", Evidence: many("shop/web-", 11), Remedy: "kubectl get nodes", Advice: "add a node to each zone"},
 			{Check: "webhooks", Severity: upgrade.UnknownSeverity, Blocks: true, Object: upgrade.Ref{Kind: "Cluster", Name: "cluster-1"}, Problem: "does not let admission webhooks be read"},
 			{Check: "bare-pods", Severity: upgrade.Warning, Object: upgrade.Ref{Kind: "Pod", Namespace: "shop", Name: "x"}, Problem: "is bare", Consent: upgrade.AllowBarePods},
 			{Check: "emptydir", Severity: upgrade.Warning, Object: upgrade.Ref{Kind: "Deployment", Namespace: "shop", Name: "web"}, Problem: "loses its cache", Consent: upgrade.AllowEmptyDirLoss},

@@ -251,7 +251,7 @@ func (f fixture) compare(t *testing.T, plan upgrade.Plan) {
 		default:
 			t.Logf("besides: %s", line)
 		}
-		if asks := found.Severity == upgrade.Blocker || found.Severity == upgrade.Warning; asks && cmp.Or(found.Remedy, string(found.Consent)) == "" {
+		if asks := found.Severity == upgrade.Blocker || found.Severity == upgrade.Warning; asks && cmp.Or(found.Remedy, found.Advice, string(found.Consent)) == "" {
 			t.Errorf("nothing is said that a person could do: %s", line)
 		}
 	}

@@ -173,6 +173,9 @@ func findings(p upgrade.Plan) []string {
 		if f.Remedy != "" {
 			line += ". Remedy: " + code(f.Remedy)
 		}
+		if f.Advice != "" {
+			line += ". Advice: " + Escape(f.Advice)
+		}
 		lines = append(lines, line)
 	}
 	return lines

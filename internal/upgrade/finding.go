@@ -42,8 +42,10 @@ type Finding struct {
 	// Problem is one sentence, without a full stop, that says what is wrong.
 	Problem  string   `json:"problem"`
 	Evidence []string `json:"evidence,omitempty"`
-	// Remedy is a command or a change that makes the finding go away.
+	// Remedy is a command that can be pasted into a shell: it makes the finding go away, or shows what has to be done. Advice is what there is to
+	// say about it, or what else helps, in words.
 	Remedy string `json:"remedy,omitempty"`
+	Advice string `json:"advice,omitempty"`
 	// Consent names the input by which a person may allow it.
 	Consent Consent `json:"consent,omitempty"`
 	// Blocks tells, of an unknown, that its check can block.

@@ -120,7 +120,7 @@ func waive(found []Finding, waivers []Waiver, now time.Time) []Finding {
 		}
 		found = append(found, Finding{
 			Check: "waiver", Severity: Info, Object: Ref{Kind: "Waiver", Name: w.Check + " " + w.Object},
-			Problem: problem, Remedy: "take it out of accept, or renew it",
+			Problem: problem, Advice: "take it out of accept, or renew it",
 		})
 	}
 	return found
