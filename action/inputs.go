@@ -65,6 +65,7 @@ func inputs() []input {
 		{"soak", "1h", "time between the last drain and deleting an old pool: a duration such as 1h, or 0", option("soak")},
 		{"delete-old-pools", "each", "when old pools are deleted: each (before the next pool), end or never", option("delete-old-pools")},
 		{"on-failure", "pause", "what a run does about trouble: pause, or rollback (moves the pods back and deletes the new pool)", option("on-failure")},
+		{"jobs", "wait", "what a drain does with running Jobs: wait (until they finish, or drain-timeout pauses the run) or evict (they begin anew elsewhere)", option("jobs")},
 		{"allow-bare-pods", "false", "consent to lose pods that no controller manages: true or false", consent(upgrade.AllowBarePods)},
 		{"allow-emptydir-loss", "true", "consent to lose what pods keep in emptyDir volumes: true or false", consent(upgrade.AllowEmptyDirLoss)},
 		{"accept", "", "findings that are known and accepted, a line each: " + upgrade.WaiverForm, setAccept},
@@ -81,7 +82,7 @@ func inputs() []input {
 
 // later are inputs that the design has and the code does not honour yet. Ignoring one could do harm, so it is refused.
 var later = []string{
-	"scope", "pools", "max-parallel-drains", "max-surge", "max-unavailable", "new-pool-size", "surge-first", "jobs",
+	"scope", "pools", "max-parallel-drains", "max-surge", "max-unavailable", "new-pool-size", "surge-first",
 	"allow-control-plane-downtime", "maintenance", "approval", "pool-label", "new-pool", "wait", "probe",
 	"github-token", "comment", "deployment", "slack-bot-token", "slack-channel",
 }

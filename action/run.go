@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -204,7 +205,7 @@ func (c *command) tellIgnored(run *upgrade.Run) {
 	}{
 		{"strategy", asked.Strategy, recorded.Strategy}, {"drain-timeout", time.Duration(asked.DrainTimeout), time.Duration(recorded.DrainTimeout)},
 		{"soak", time.Duration(asked.Soak), time.Duration(recorded.Soak)}, {"delete-old-pools", asked.Delete, recorded.Delete},
-		{"on-failure", asked.OnFailure, recorded.OnFailure},
+		{"on-failure", asked.OnFailure, recorded.OnFailure}, {"jobs", asked.Jobs, cmp.Or(recorded.Jobs, upgrade.WaitForJobs)},
 	} {
 		if o.ask != o.have {
 			c.out.line("Note     %s: %v does not apply: run %s began with %v, and goes on with it", o.input, o.ask, run.ID, o.have)

@@ -37,6 +37,8 @@ type Options struct {
 	Forced map[string]bool
 	// LoseBarePods tells that pods that nobody will make again may be evicted.
 	LoseBarePods bool
+	// EvictJobs tells that the pods of running Jobs are evicted rather than awaited.
+	EvictJobs bool
 	// LoseEmptyDirs tells that pods with emptyDir volumes may be evicted.
 	LoseEmptyDirs bool
 	// Resumed tells that an earlier run has drained nodes of the pool. What was Ready before that is not known, so its workloads

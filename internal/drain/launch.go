@@ -88,7 +88,7 @@ func (t *tracker) holds(d *decision, v view, p upgrade.Pod, held string, busy ma
 			return wait("%s", a.answer.Message)
 		}
 		return upgrade.Waiting{}, false
-	case p.Disposition() == upgrade.Awaited:
+	case p.Disposition() == upgrade.Awaited && !t.options.EvictJobs:
 		return wait("%s is running and is left to finish", p.Workload)
 	case p.Disposition() == upgrade.Lost && !t.options.LoseBarePods:
 		return wait("no controller will make it again, and %s was not given", upgrade.AllowBarePods)

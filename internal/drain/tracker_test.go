@@ -379,6 +379,29 @@ func TestARunningJobIsLeftToFinish(t *testing.T) {
 	}
 }
 
+// TestARunningJobIsEvictedWhereThatIsChosen: by the rules of its budget, and no gate waits for what a Job makes next, which may be done before
+// anybody has seen it Ready.
+func TestARunningJobIsEvictedWhereThatIsChosen(t *testing.T) {
+	s := newScene(t)
+	s.options.EvictJobs = true
+	s.budget("report", 0)
+	s.workload("Job/report", upgrade.Unknown, "old")
+	s.next()
+	s.waits("PodDisruptionBudget ns/report allows no eviction now")
+	s.budget("report", 1)
+	s.next("report-1")
+	s.answer("report-1", upgrade.Accepted, "")
+	s.terminating("report-1")
+	s.get("report-1").Finished = true // as the pod of a Job ends
+	s.next()
+	s.gone("report-1")
+	s.next()
+	s.done(true)
+	if len(s.tracker.moves) != 1 {
+		t.Errorf("%d moves, want that of the Job's pod", len(s.tracker.moves))
+	}
+}
+
 func TestAPodThatDoesNotStopIsNamedAndNotForced(t *testing.T) {
 	s := newScene(t)
 	s.workload("web", 1, "old")

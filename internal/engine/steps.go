@@ -214,6 +214,7 @@ func (e *Engine) drainNode(ctx context.Context, step upgrade.Step, pool upgrade.
 	result, err := drain.Node(ctx, e.fenced(), step.Node, drain.Options{
 		Timeout:  time.Duration(pool.DrainTimeout),
 		Baseline: step.Baseline, Moved: e.moved(), Forced: e.forced(),
+		EvictJobs:    e.run.Plan.Options.Jobs == upgrade.EvictJobs,
 		LoseBarePods: slices.Contains(e.run.Granted, upgrade.AllowBarePods), LoseEmptyDirs: slices.Contains(e.run.Granted, upgrade.AllowEmptyDirLoss),
 		Resumed: pool.Adopt,
 		Notify: func(event upgrade.Event) {

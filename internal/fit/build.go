@@ -30,6 +30,8 @@ type builder struct {
 	counting map[string][]int32
 	// spreadTerms says whom a spread counts.
 	spreadTerms []spreadTerm
+	// chosen is what a drain does with Jobs.
+	chosen upgrade.Options
 }
 
 type shaped struct {
@@ -49,8 +51,9 @@ type spreadTerm struct {
 	selector  upgrade.Selector
 }
 
-func newBuilder() *builder {
+func newBuilder(jobs upgrade.JobPolicy) *builder {
 	b := &builder{
+		chosen: upgrade.Options{Jobs: jobs},
 		resourceOf: interning{}, keyOf: interning{}, claimOf: interning{}, kindOf: interning{}, tallyOf: interning{}, spreadOf: interning{},
 		scopeOf: interning{}, crowdOf: interning{}, workloadOf: map[upgrade.Ref]int32{}, seen: map[shaped]int32{},
 		socialOf: map[*upgrade.PodShape]int32{}, asked: map[string]bool{}, counting: map[string][]int32{},
@@ -101,7 +104,7 @@ func (b *builder) addPod(s upgrade.Snapshot, i int32) {
 	if p.Finished {
 		return
 	}
-	added := pod{kind: none, social: none, node: none, of: i, workload: b.workload(p), fate: fateOf(p), terminating: p.Terminating()}
+	added := pod{kind: none, social: none, node: none, of: i, workload: b.workload(p), fate: b.fateOf(p), terminating: p.Terminating()}
 	if p.Node != "" {
 		n, ok := b.nodeNamed[p.Node]
 		if !ok {
@@ -123,8 +126,8 @@ func (b *builder) addPod(s upgrade.Snapshot, i int32) {
 }
 
 // fateOf tells what a drain does. A pod that is being deleted is replaced already, but for that of a StatefulSet, which waits for it to end.
-func fateOf(p *upgrade.Pod) fate {
-	switch d := p.Disposition(); {
+func (b *builder) fateOf(p *upgrade.Pod) fate {
+	switch d := b.chosen.Disposition(*p); {
 	case d == upgrade.Moves && (!p.Terminating() || p.Workload.Kind == "StatefulSet"):
 		return moves
 	case d == upgrade.Lost, d == upgrade.Moves:

@@ -21,6 +21,8 @@ import (
 type Options struct {
 	// DeleteEach tells that an old pool's nodes go away before the next pool is begun.
 	DeleteEach bool
+	// Jobs says whether the pods of running Jobs move too, or are left to finish.
+	Jobs upgrade.JobPolicy
 	// Explained are the UIDs of pods of which it is known already that they find no node. They are left out.
 	Explained map[string]bool
 }
@@ -89,7 +91,7 @@ func Simulate(s upgrade.Snapshot, pools []upgrade.PoolPlan, o Options) Result {
 	if s.Inventory.Pods == nil {
 		return result
 	}
-	m := newModel(s, pools)
+	m := newModel(s, pools, o.Jobs)
 	plan := newMigration(m, s, pools, o)
 	result.Unmodelled, result.Unread, result.UnreadPools = plan.unmodelled, plan.unread, plan.unreadPools
 	start := newState(m)
@@ -349,7 +351,7 @@ type Now struct {
 
 // NewNow takes a cluster as it is.
 func NewNow(s upgrade.Snapshot) Now {
-	st := newState(newModel(s, nil))
+	st := newState(newModel(s, nil, upgrade.WaitForJobs))
 	st.takeStock()
 	now := Now{st, map[string]int32{}}
 	for i, p := range st.pods {

@@ -142,8 +142,8 @@ type spreadRule struct {
 }
 
 // newModel is the cluster with the nodes that are to come.
-func newModel(s upgrade.Snapshot, pools []upgrade.PoolPlan) *model {
-	b := newBuilder()
+func newModel(s upgrade.Snapshot, pools []upgrade.PoolPlan, jobs upgrade.JobPolicy) *model {
+	b := newBuilder(jobs)
 	for _, n := range s.State.Nodes {
 		b.addNode(existing(s, pools, n))
 	}

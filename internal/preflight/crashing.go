@@ -15,7 +15,7 @@ func crashing() Check {
 }
 
 func findCrashing(in Input) []upgrade.Finding {
-	sick := func(p upgrade.Pod) bool { return moves(p) && p.Trouble != "" }
+	sick := func(p upgrade.Pod) bool { return in.moves(p) && p.Trouble != "" }
 	return byWorkload(in.Moving, sick, func(owner upgrade.Ref, of []upgrade.Pod) upgrade.Finding {
 		return upgrade.Finding{
 			Severity: upgrade.Warning, Momentary: true, Object: owner,

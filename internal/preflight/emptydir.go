@@ -19,7 +19,7 @@ func emptyDirs() Check {
 }
 
 func findEmptyDirs(in Input) []upgrade.Finding {
-	loses := func(p upgrade.Pod) bool { return len(p.EmptyDirs) > 0 && p.Disposition() != upgrade.Awaited }
+	loses := func(p upgrade.Pod) bool { return len(p.EmptyDirs) > 0 && in.Options.Disposition(p) != upgrade.Awaited }
 	return byWorkload(in.Moving, loses, func(owner upgrade.Ref, of []upgrade.Pod) upgrade.Finding {
 		return upgrade.Finding{
 			Severity: upgrade.Warning, Object: owner,

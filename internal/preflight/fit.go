@@ -28,7 +28,7 @@ func findFit(in Input) []upgrade.Finding {
 	if selectsNamespaces(in) {
 		found = append(found, in.unknown("which pods some want to be near or apart from", upgrade.ReadNamespaces)...)
 	}
-	result := fit.Simulate(in.Snapshot, in.Pools, fit.Options{DeleteEach: deletesEach(in.Steps), Explained: explained(in)})
+	result := fit.Simulate(in.Snapshot, in.Pools, fit.Options{DeleteEach: deletesEach(in.Steps), Explained: explained(in), Jobs: in.Options.Jobs})
 	for _, pool := range result.UnreadPools {
 		found = append(found, upgrade.Finding{
 			Severity: upgrade.UnknownSeverity, Object: upgrade.Ref{Kind: "NodePool", Name: pool},

@@ -31,7 +31,7 @@ func findHostPaths(in Input) []upgrade.Finding {
 			return slices.ContainsFunc(kernel, func(k string) bool { return path == k || strings.HasPrefix(path, k+"/") })
 		})
 	}
-	writes := func(p upgrade.Pod) bool { return p.Disposition() != upgrade.Awaited && len(paths(p)) > 0 }
+	writes := func(p upgrade.Pod) bool { return in.Options.Disposition(p) != upgrade.Awaited && len(paths(p)) > 0 }
 	return byWorkload(in.Moving, writes, func(owner upgrade.Ref, of []upgrade.Pod) upgrade.Finding {
 		return upgrade.Finding{
 			Severity: grave(owner), Object: owner,

@@ -21,7 +21,7 @@ func longGrace() Check {
 const patience = 10 * time.Minute
 
 func findLongGraces(in Input) []upgrade.Finding {
-	long := func(p upgrade.Pod) bool { return p.Grace > patience && p.Disposition() != upgrade.Awaited }
+	long := func(p upgrade.Pod) bool { return p.Grace > patience && in.Options.Disposition(p) != upgrade.Awaited }
 	return byWorkload(in.Moving, long, func(owner upgrade.Ref, of []upgrade.Pod) upgrade.Finding {
 		return upgrade.Finding{
 			Severity: upgrade.Warning, Object: owner,

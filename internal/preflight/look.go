@@ -31,7 +31,9 @@ func (in Input) podsByUID() map[string]upgrade.Pod {
 }
 
 // moves tells the pods that come back elsewhere.
-func moves(p upgrade.Pod) bool { return p.Disposition() == upgrade.Moves && !p.Terminating() }
+func (in Input) moves(p upgrade.Pod) bool {
+	return in.Options.Disposition(p) == upgrade.Moves && !p.Terminating()
+}
 
 // on is how kubectl is told of an object: "deployment web -n shop".
 func on(r upgrade.Ref) string {

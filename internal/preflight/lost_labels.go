@@ -76,7 +76,7 @@ func newLabelLoss(in Input) *labelLoss {
 // of are the labels put by hand without which the pod, which moves, can run on no node; none if it can run without them, or is pinned.
 func (l *labelLoss) of(p upgrade.Pod) map[string]string {
 	shape := l.Inventory.Pods[p.UID]
-	if shape == nil || len(shape.NodeSelector)+len(shape.NodeTerms) == 0 || p.Terminating() || p.Disposition() != upgrade.Moves || l.pinned(p) {
+	if shape == nil || len(shape.NodeSelector)+len(shape.NodeTerms) == 0 || !l.moves(p) || l.pinned(p) {
 		return nil
 	}
 	at := shapeOn{shape, p.Node}

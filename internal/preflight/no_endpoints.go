@@ -19,7 +19,7 @@ func noEndpoints() Check {
 func findNoEndpoints(in Input) []upgrade.Finding {
 	moving := map[string]bool{}
 	for _, p := range in.Moving {
-		moving[p.UID] = moves(p)
+		moving[p.UID] = in.moves(p)
 	}
 	var found []upgrade.Finding
 	for _, s := range in.Inventory.Services {

@@ -32,7 +32,7 @@ func findNoReadinessProbe(in Input) []upgrade.Finding {
 		}
 		return serving(shape.Unprobed, targets[p.UID])
 	}
-	return byWorkload(in.Moving, func(p upgrade.Pod) bool { return moves(p) && len(blind(p)) > 0 }, func(owner upgrade.Ref, of []upgrade.Pod) upgrade.Finding {
+	return byWorkload(in.Moving, func(p upgrade.Pod) bool { return in.moves(p) && len(blind(p)) > 0 }, func(owner upgrade.Ref, of []upgrade.Pod) upgrade.Finding {
 		return upgrade.Finding{
 			Severity: grave(owner), Object: owner,
 			Problem:  fmt.Sprintf("is behind a Service and has no readiness probe (container %s): its new pods get traffic before they can serve", strings.Join(distinct(of, blind), ", ")),

@@ -46,6 +46,6 @@ func (in Input) pools() (takesOver, poolOf map[string]string) {
 func (in Input) pinned() func(upgrade.Pod) bool {
 	takesOver, poolOf := in.pools()
 	return func(p upgrade.Pod) bool {
-		return p.Pinned && !p.Terminating() && p.Disposition() == upgrade.Moves && !slices.Contains(p.PinnedTo, takesOver[poolOf[p.Node]])
+		return p.Pinned && !p.Terminating() && in.Options.Disposition(p) == upgrade.Moves && !slices.Contains(p.PinnedTo, takesOver[poolOf[p.Node]])
 	}
 }

@@ -18,6 +18,8 @@ type Input struct {
 	Target string
 	Pools  []upgrade.PoolPlan
 	Steps  []upgrade.Step
+	// Options are what a person chose.
+	Options upgrade.Options
 	// Moving are the pods on the nodes that are to be drained, but for those that simply leave with their node.
 	Moving []upgrade.Pod
 }
@@ -53,7 +55,7 @@ func Checks() []Check {
 
 // Inspect runs all checks. It is an upgrade.Inspector.
 func Inspect(s upgrade.Snapshot, p upgrade.Plan) []upgrade.Finding {
-	in := Input{Snapshot: s, Target: p.Target.Version, Pools: p.Pools, Steps: p.Steps, Moving: upgrade.PodsOn(s.State, p.Pools)}
+	in := Input{Snapshot: s, Target: p.Target.Version, Pools: p.Pools, Steps: p.Steps, Options: p.Options, Moving: upgrade.PodsOn(s.State, p.Pools)}
 	var found []upgrade.Finding
 	for _, c := range Checks() {
 		for _, f := range c.find(in) {

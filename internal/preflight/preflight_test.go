@@ -103,6 +103,11 @@ func TestWhatIsFound(t *testing.T) {
 	pod := func(s *upgrade.Snapshot, name string) *upgrade.Pod {
 		return &s.State.Pods[slices.IndexFunc(s.State.Pods, func(p upgrade.Pod) bool { return p.Name == name })]
 	}
+	runs := func(s *upgrade.Snapshot) {
+		job := upgrade.Ref{Kind: "Job", Namespace: "shop", Name: "report", UID: "w9"}
+		s.State.Workloads["w9"] = upgrade.Workload{Ref: job, Wanted: upgrade.Unknown}
+		s.State.Pods = append(s.State.Pods, upgrade.Pod{Namespace: "shop", Name: "report-1", UID: "report-1", Node: "n1", Workload: job, Ready: true})
+	}
 	for name, test := range map[string]struct {
 		change func(*upgrade.Snapshot)
 		want   []string
@@ -130,6 +135,12 @@ func TestWhatIsFound(t *testing.T) {
 			pod(s, "web-1").Pinned, pod(s, "web-1").PinnedTo = true, []string{"pool", "pool-1-34-2-gke-100"}
 		}, nil},
 		"a DaemonSet's pod, which is pinned to its node": {func(s *upgrade.Snapshot) { pod(s, "agent-1").Pinned = true }, nil},
+		"a running Job": {runs, []string{"info running-jobs Job shop/report"}},
+		"a running Job with an emptyDir, an hour to stop and a pin, which is none of a drain's business": {func(s *upgrade.Snapshot) {
+			runs(s)
+			p := pod(s, "report-1")
+			p.EmptyDirs, p.Grace, p.Pinned = []string{"x"}, time.Hour, true
+		}, []string{"info running-jobs Job shop/report"}},
 		"a bare pod": {func(s *upgrade.Snapshot) { pod(s, "web-1").Workload, pod(s, "web-1").Budgets = upgrade.Ref{}, nil }, []string{"warning bare-pods Pod shop/web-1"}},
 		"a PDB that can never allow anything": {func(s *upgrade.Snapshot) {
 			b := s.State.Budgets["shop/web"]
@@ -180,6 +191,34 @@ func pastable(t *testing.T, f upgrade.Finding) {
 // remedy is the command and the advice of a finding.
 func remedy(f upgrade.Finding) string {
 	return strings.Trim(f.Remedy+" # "+f.Advice, "# ")
+}
+
+// TestJobsThatAreEvictedMoveLikeAllOthers with jobs: evict.
+func TestJobsThatAreEvictedMoveLikeAllOthers(t *testing.T) {
+	s := healthy()
+	job := upgrade.Ref{Kind: "Job", Namespace: "shop", Name: "report", UID: "w9"}
+	s.State.Workloads["w9"] = upgrade.Workload{Ref: job, Wanted: upgrade.Unknown}
+	s.State.Pods = append(s.State.Pods, upgrade.Pod{
+		Namespace: "shop", Name: "report-1", UID: "report-1", Node: "n1", Workload: job, Ready: true, EmptyDirs: []string{"x"}, Grace: time.Hour, Pinned: true, PinnedTo: []string{"pool"},
+	})
+	o := upgrade.Options{Target: "control-plane", Delete: upgrade.DeleteEach, Jobs: upgrade.EvictJobs}
+	plan, err := upgrade.BuildPlan(s, o, preflight.Inspect)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, f := range plan.Findings {
+		got = append(got, string(f.Severity)+" "+f.Check+" "+f.Object.String())
+	}
+	want := []string{
+		"blocker pinned-to-pool Job shop/report", "warning emptydir Job shop/report", "warning long-grace Job shop/report", "warning running-jobs Job shop/report",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	if plan.Pools[0].PodsToMove != 4 {
+		t.Errorf("%d pods to move, want the Job's among them", plan.Pools[0].PodsToMove)
+	}
 }
 
 func TestWaiversAreOfChecksThatCanBeAccepted(t *testing.T) {

@@ -43,7 +43,7 @@ func findRemovedLabels(in Input) []upgrade.Finding {
 		}
 		selects := func(p upgrade.Pod) bool {
 			shape := in.Inventory.Pods[p.UID]
-			return moves(p) && shape != nil && requires(shape, r.key)
+			return in.moves(p) && shape != nil && requires(shape, r.key)
 		}
 		found = append(found, byWorkload(in.Moving, selects, func(owner upgrade.Ref, of []upgrade.Pod) upgrade.Finding { return finding(owner, keys(of)) })...)
 		for _, d := range in.Inventory.Daemons {

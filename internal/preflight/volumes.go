@@ -14,7 +14,7 @@ func (in Input) byVolume(match func(upgrade.Volume) bool, finding func(upgrade.R
 		}
 		return names
 	}
-	has := func(p upgrade.Pod) bool { return moves(p) && len(claims(p)) > 0 }
+	has := func(p upgrade.Pod) bool { return in.moves(p) && len(claims(p)) > 0 }
 	return byWorkload(in.Moving, has, func(owner upgrade.Ref, of []upgrade.Pod) upgrade.Finding {
 		f := finding(owner, distinct(of, claims))
 		f.Object, f.Evidence = owner, keys(of)

@@ -36,7 +36,7 @@ func findWebhooks(in Input) []upgrade.Finding {
 			continue
 		}
 		f := upgrade.Finding{Object: w.Configuration, Evidence: []string{"webhook " + w.Name, "asked about: " + strings.Join(sees, ", ")}}
-		if judge(&f, w, sees, pods, leaving) {
+		if in.judge(&f, w, sees, pods, leaving) {
 			found = append(found, f)
 		}
 	}
@@ -72,7 +72,7 @@ func (c concern) sees(w upgrade.Webhook) []string {
 }
 
 // judge fills in what is to be said of a fail-closed webhook, and tells whether there is anything.
-func judge(f *upgrade.Finding, w upgrade.Webhook, sees []string, pods map[string]upgrade.Pod, leaving map[string]bool) bool {
+func (in Input) judge(f *upgrade.Finding, w upgrade.Webhook, sees []string, pods map[string]upgrade.Pod, leaving map[string]bool) bool {
 	asked := strings.Join(sees, ", ")
 	if w.Missing || len(w.Ready) == 0 {
 		lack := "has no ready endpoint"
@@ -92,7 +92,7 @@ func judge(f *upgrade.Finding, w upgrade.Webhook, sees []string, pods map[string
 	}
 	var ready []upgrade.Pod
 	for _, uid := range w.Ready {
-		if p, ok := pods[uid]; ok && leaving[p.Node] && moves(p) {
+		if p, ok := pods[uid]; ok && leaving[p.Node] && in.moves(p) {
 			ready = append(ready, p)
 		}
 	}

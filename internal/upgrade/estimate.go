@@ -15,7 +15,7 @@ const (
 
 // estimate sets how long each step takes when all goes well, and what the pools cost besides.
 func estimate(p *Plan, s State) {
-	drains := estimateDrains(s)
+	drains := estimateDrains(s, p.Options)
 	for i, step := range p.Steps {
 		switch step.Kind {
 		case CreatePool:
@@ -36,12 +36,12 @@ func estimate(p *Plan, s State) {
 }
 
 // estimateDrains is how long each node's drain takes, by the node's name: as long as that of the slowest of its workloads.
-func estimateDrains(s State) map[string]time.Duration {
+func estimateDrains(s State, o Options) map[string]time.Duration {
 	type place struct{ node, workload string }
 	leaving := map[place]*leaving{}
 	startUps := map[string]time.Duration{}
 	for _, p := range s.Pods {
-		if p.Disposition() != Moves {
+		if o.Disposition(p) != Moves {
 			continue
 		}
 		startUps[p.Workload.UID] = max(startUps[p.Workload.UID], min(p.StartUp, longestStartUp))

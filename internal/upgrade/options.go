@@ -23,6 +23,8 @@ type Options struct {
 	Delete DeletePolicy `json:"deleteOldPools"`
 	// OnFailure says what a run does about trouble.
 	OnFailure FailurePolicy `json:"onFailure"`
+	// Jobs says what a drain does with running Jobs.
+	Jobs JobPolicy `json:"jobs,omitempty"`
 	// Accept are the findings that people know of and accept.
 	Accept []Waiver `json:"accept,omitempty"`
 }
@@ -35,6 +37,26 @@ const (
 	PauseOnFailure    FailurePolicy = "pause"
 	RollbackOnFailure FailurePolicy = "rollback"
 )
+
+// JobPolicy says what a drain does with the pods of running Jobs.
+type JobPolicy string
+
+// The policies for Jobs. No policy, in a record of old, is WaitForJobs.
+const (
+	// WaitForJobs leaves them to finish.
+	WaitForJobs JobPolicy = "wait"
+	// EvictJobs evicts them like any other pod, by the rules of their PDBs: the Job makes another, which begins anew.
+	EvictJobs JobPolicy = "evict"
+)
+
+// Disposition tells what a drain of its node does with p, under these options.
+func (o Options) Disposition(p Pod) Disposition {
+	d := p.Disposition()
+	if d == Awaited && o.Jobs == EvictJobs {
+		return Moves
+	}
+	return d
+}
 
 // DeletePolicy says when old pools are deleted.
 type DeletePolicy string
@@ -50,7 +72,7 @@ const (
 )
 
 // OptionNames are the names that Options.Set knows, those of the Action's inputs.
-var OptionNames = []string{"target-version", "node-pools", "strategy", "drain-timeout", "soak", "delete-old-pools", "on-failure", "accept"}
+var OptionNames = []string{"target-version", "node-pools", "strategy", "drain-timeout", "soak", "delete-old-pools", "on-failure", "jobs", "accept"}
 
 // Set sets an option by the name of its input. Its error says what is accepted, and not the name.
 func (o *Options) Set(name, value string) error {
@@ -75,6 +97,9 @@ func (o *Options) Set(name, value string) error {
 	case "on-failure":
 		o.OnFailure = FailurePolicy(value)
 		return oneOf(value, []string{"pause", "rollback"})
+	case "jobs":
+		o.Jobs = JobPolicy(value)
+		return oneOf(value, []string{"wait", "evict"})
 	case "accept":
 		waivers, err := ParseWaivers(value)
 		o.Accept = waivers

@@ -244,7 +244,7 @@ func planPool(s Snapshot, o Options, pool Pool, version string) PoolPlan {
 	p.NodesPerZone = s.State.NodesPerZone(pool.Name)
 	grace := time.Duration(0)
 	for pod := range podsOn(s.State, []PoolPlan{p}) {
-		if pod.Disposition() == Moves {
+		if o.Disposition(*pod) == Moves {
 			p.PodsToMove++
 		}
 		grace = max(grace, pod.Grace)

@@ -187,7 +187,7 @@ const (
 	Stays Disposition = "stay"
 )
 
-// Disposition tells what a drain of its node does with p.
+// Disposition tells what a drain of its node does with p, if no option says otherwise.
 func (p Pod) Disposition() Disposition {
 	switch {
 	case p.Mirror, p.Finished, p.Workload.Kind == "DaemonSet":
