@@ -61,7 +61,7 @@ func (c *cluster) propose(ctx context.Context, s *session.Session, run *upgrade.
 	switch {
 	case plan.Verdict == upgrade.Blocked:
 		o.answer.say(ctx, slack.PlanMessage(plan))
-		return fmt.Errorf("%s cannot be upgraded like this: %s; there is nothing to approve", c.name(), report.Plural(len(report.Blockers(plan)), "blocker"))
+		return fmt.Errorf("%s cannot be upgraded like this: %s; there is nothing to approve", c.name(), report.Plural(plan.Stopping(), "blocker"))
 	case plan.NothingToDo():
 		return fmt.Errorf("nothing to do: every node pool of the plan is at %s or newer", plan.Target.Version)
 	}

@@ -53,7 +53,7 @@ type spreadTerm struct {
 
 func newBuilder(jobs upgrade.JobPolicy) *builder {
 	b := &builder{
-		chosen: upgrade.Options{Jobs: jobs},
+		chosen:     upgrade.Options{Jobs: jobs},
 		resourceOf: interning{}, keyOf: interning{}, claimOf: interning{}, kindOf: interning{}, tallyOf: interning{}, spreadOf: interning{},
 		scopeOf: interning{}, crowdOf: interning{}, workloadOf: map[upgrade.Ref]int32{}, seen: map[shaped]int32{},
 		socialOf: map[*upgrade.PodShape]int32{}, asked: map[string]bool{}, counting: map[string][]int32{},

@@ -218,7 +218,7 @@ func hostPaths(s *corev1.PodSpec) []string {
 }
 
 func keepsData(t *corev1.HostPathType) bool {
-	return t == nil || *t != corev1.HostPathSocket && *t != corev1.HostPathCharDev && *t != corev1.HostPathBlockDev
+	return t == nil || *t != corev1.HostPathFile && *t != corev1.HostPathSocket && *t != corev1.HostPathCharDev && *t != corev1.HostPathBlockDev
 }
 
 // unprobed are the containers whose readiness nothing probes.

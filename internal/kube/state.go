@@ -183,6 +183,7 @@ func (r reader) pod(p *corev1.Pod) upgrade.Pod {
 		Finished: p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed,
 		Pending:  p.Status.Phase == corev1.PodPending,
 		Trouble:  trouble(p),
+		OneOff:   p.Spec.RestartPolicy == corev1.RestartPolicyNever || p.Spec.RestartPolicy == corev1.RestartPolicyOnFailure,
 	}
 	if p.DeletionTimestamp != nil {
 		pod.EndsBy = p.DeletionTimestamp.Time

@@ -1,6 +1,8 @@
 package preflight
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/upshift-k8s/upshift/internal/upgrade"
@@ -48,6 +50,9 @@ func (in Input) budgets(so standing, finding func(upgrade.Budget, []upgrade.Pod)
 	var order []string
 	over := map[string][]upgrade.Pod{}
 	for _, p := range in.Moving {
+		if p.Terminating() || in.Options.Disposition(p) == upgrade.Awaited {
+			continue // nobody evicts it
+		}
 		for _, key := range p.Budgets {
 			if over[key] == nil {
 				order = append(order, key)
@@ -69,6 +74,27 @@ func (in Input) budgets(so standing, finding func(upgrade.Budget, []upgrade.Pod)
 		found = append(found, f)
 	}
 	return found
+}
+
+// selected is how many pods the budget selects, wherever they are.
+func (in Input) selected(b upgrade.Budget) int {
+	n := 0
+	for i := range in.State.Pods {
+		if p := &in.State.Pods[i]; !p.Finished && !p.Terminating() && slices.Contains(p.Budgets, b.Key()) {
+			n++
+		}
+	}
+	return n
+}
+
+// keepAll but one is the remedy of a budget that has to be told its number of pods.
+func (in Input) keepAllButOne(b upgrade.Budget) (remedy, advice string) {
+	n := in.selected(b)
+	if n < 2 {
+		return "", "it is over one pod, which is away while it moves: delete the PodDisruptionBudget for the time of the upgrade, or give the pod a second one"
+	}
+	return fmt.Sprintf(`kubectl patch pdb %s -n %s --type merge -p '{"spec":{"maxUnavailable":null,"minAvailable":%d}}'`, b.Name, b.Namespace, n-1),
+		fmt.Sprintf("it selects %d pods, of which one may be away at a time then", n)
 }
 
 // names are those of objects of one namespace that are given as namespace/name.

@@ -10,7 +10,7 @@ import (
 // controlPlaneBehind: nodes must not be newer than their control plane.
 func controlPlaneBehind() Check {
 	return Check{
-		Name: "control-plane-behind", Severities: []upgrade.Severity{upgrade.Blocker}, Binding: true,
+		Name: "control-plane-behind", Severities: []upgrade.Severity{upgrade.Blocker}, Binding: true, Always: true,
 		Title: "The control plane is older than the target",
 		Why:   "Nodes must not be newer than their control plane: the kubelet would speak to an API that does not know it.",
 		find:  findControlPlaneBehind,
@@ -39,6 +39,10 @@ func findControlPlaneBehind(in Input) []upgrade.Finding {
 	}
 	var commands []string
 	for _, hop := range hops {
+		if len(leftBehind(c, []string{hop})) > 0 {
+			f.Advice = "upgrade these pools before the next hop, and plan again"
+			break
+		}
 		commands = append(commands, gcloud(c, "clusters upgrade "+c.Name, "--master --cluster-version", hop))
 	}
 	f.Evidence = leftBehind(c, hops)

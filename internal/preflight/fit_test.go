@@ -31,6 +31,10 @@ func roomy() upgrade.Snapshot {
 }
 
 // TestWhetherPodsFit: each case changes one thing in a roomy cluster, and says what a person reads then.
+// readVolumes is the command that lets somebody unknown read volumes.
+const readVolumes = "kubectl create clusterrole upshift-read-volumes --verb list --resource persistentvolumes,persistentvolumeclaims && " +
+	`kubectl create clusterrolebinding upshift-read-volumes --clusterrole upshift-read-volumes --user "$(kubectl auth whoami -o jsonpath='{.status.userInfo.username}')"`
+
 func TestWhetherPodsFit(t *testing.T) {
 	web := func(s *upgrade.Snapshot) *upgrade.PodShape { return s.Inventory.Pods["web-1"] }
 	byHand := func(s *upgrade.Snapshot) {
@@ -56,9 +60,9 @@ func TestWhetherPodsFit(t *testing.T) {
 		"volumes that cannot be read": {func(s *upgrade.Snapshot) {
 			s.Inventory.Unread = map[upgrade.Source]string{upgrade.ReadVolumes: "forbidden"}
 		}, []string{
-			"unknown local-volumes Cluster cluster-1 does not let persistent volumes and claims be read, so whether pods have disks of their nodes cannot be told -> ",
-			"unknown zonal-volumes Cluster cluster-1 does not let persistent volumes and claims be read, so whether volumes can be mounted in the zones of the new pools cannot be told -> ",
-			"unknown fit Cluster cluster-1 does not let persistent volumes and claims be read, so whether their pods find nodes that can mount them cannot be told -> "}},
+			"unknown local-volumes Cluster cluster-1 does not let persistent volumes and claims be read, so whether pods have disks of their nodes cannot be told -> " + readVolumes,
+			"unknown zonal-volumes Cluster cluster-1 does not let persistent volumes and claims be read, so whether volumes can be mounted in the zones of the new pools cannot be told -> " + readVolumes,
+			"unknown fit Cluster cluster-1 does not let persistent volumes and claims be read, so whether their pods find nodes that can mount them cannot be told -> " + readVolumes}},
 		"pods of which nothing was read": {func(s *upgrade.Snapshot) { delete(s.Inventory.Pods, "web-2") }, []string{
 			"info fit Cluster cluster-1 has 1 pod to move of which too little was read to tell whether they find a node -> "}},
 		"nodes of which nothing was read": {func(s *upgrade.Snapshot) { clear(s.Inventory.Nodes) }, []string{

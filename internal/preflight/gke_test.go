@@ -201,7 +201,7 @@ func TestWhatGKEKnows(t *testing.T) {
 			},
 			want: []string{
 				"warning maintenance-exclusion MaintenanceExclusion freeze is in force until 2026-03-05 12:00 UTC: NO_UPGRADES",
-				"gcloud container clusters update cluster-1 --remove-maintenance-exclusion freeze" + there + " # or start once it is over",
+				"start once it is over, or accept it",
 			},
 		},
 		"an exclusion without an end": {
@@ -210,7 +210,7 @@ func TestWhatGKEKnows(t *testing.T) {
 			},
 			want: []string{
 				"warning maintenance-exclusion MaintenanceExclusion stay is in force until the end of the version's support: NO_MINOR_OR_NODE_UPGRADES",
-				"gcloud container clusters update cluster-1 --remove-maintenance-exclusion stay" + there + " # or start once it is over",
+				"start once it is over, or accept it",
 			},
 		},
 		"an exclusion that begins before the plan's end, and one that begins right after it": {
@@ -222,7 +222,7 @@ func TestWhatGKEKnows(t *testing.T) {
 			want: []string{
 				"warning maintenance-exclusion MaintenanceExclusion sale begins at 2026-03-04 12:11 UTC, before the plan's end, which is about 2026-03-04 12:11 UTC if all goes well, " +
 					"and lasts until 2026-03-05 12:00 UTC: NO_UPGRADES",
-				"gcloud container clusters update cluster-1 --remove-maintenance-exclusion sale" + there + " # or start once it is over",
+				"start once it is over, or accept it",
 			},
 		},
 		"an exclusion of minors, and a patch": {
@@ -237,7 +237,7 @@ func TestWhatGKEKnows(t *testing.T) {
 			},
 			want: []string{
 				"warning maintenance-exclusion MaintenanceExclusion stay is in force until 2026-03-04 13:00 UTC: NO_MINOR_UPGRADES",
-				"gcloud container clusters update cluster-1 --remove-maintenance-exclusion stay" + there + " # or start once it is over",
+				"start once it is over, or accept it",
 			},
 		},
 

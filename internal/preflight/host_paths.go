@@ -12,7 +12,7 @@ import (
 func hostPaths() Check {
 	return Check{
 		Name: "host-paths", Severities: []upgrade.Severity{upgrade.Warning, upgrade.Info},
-		Title: "A pod writes to a directory of its node",
+		Title: "A pod can write to a directory of its node",
 		Why:   "What it keeps there stays behind when it moves, and is gone with the node.",
 		find:  findHostPaths,
 	}
@@ -35,7 +35,7 @@ func findHostPaths(in Input) []upgrade.Finding {
 	return byWorkload(in.Moving, writes, func(owner upgrade.Ref, of []upgrade.Pod) upgrade.Finding {
 		return upgrade.Finding{
 			Severity: grave(owner), Object: owner,
-			Problem:  fmt.Sprintf("writes to directories of its nodes (%s): what it keeps there stays behind when its pods move, and is gone with the nodes", several(distinct(of, paths))),
+			Problem:  fmt.Sprintf("can write to directories of its nodes (%s): what it keeps there stays behind when its pods move, and is gone with the nodes", several(distinct(of, paths))),
 			Evidence: keys(of), Remedy: edit(owner, "keep its data in a PersistentVolumeClaim"),
 		}
 	})

@@ -103,7 +103,7 @@ func TestWhatKubernetesKnowsIsFound(t *testing.T) {
 			webhook(s, func(w *upgrade.Webhook) { w.Ready, w.Namespaces, w.Sees = nil, nil, []string{"create nodes"} })
 		}, want: []string{"blocker webhooks ValidatingWebhookConfiguration policy: create nodes fails"}},
 		"a webhook with one pod, which moves":             {change: func(s *upgrade.Snapshot) { webhook(s, func(w *upgrade.Webhook) { w.Ready = []string{"web-1"} }) }, want: []string{"warning webhooks ValidatingWebhookConfiguration policy: has one ready pod, which moves: until its replacement is Ready, no pod can be made, that replacement perhaps included"}},
-		"a webhook with one pod, which moves, its remedy": {change: func(s *upgrade.Snapshot) { webhook(s, func(w *upgrade.Webhook) { w.Ready = []string{"web-1"} }) }, want: []string{"warning webhooks ValidatingWebhookConfiguration policy: kubectl scale deployment web -n shop --replicas 2"}},
+		"a webhook with one pod, which moves, its remedy": {change: func(s *upgrade.Snapshot) { webhook(s, func(w *upgrade.Webhook) { w.Ready = []string{"web-1"} }) }, want: []string{"warning webhooks ValidatingWebhookConfiguration policy: kubectl scale deployment web -n shop --replicas 4"}},
 		"a webhook with pods on two nodes that are drained": {change: func(s *upgrade.Snapshot) {
 			webhook(s, func(w *upgrade.Webhook) { w.Ready = []string{"web-1", "web-2"} })
 		}},
@@ -180,6 +180,16 @@ func TestWhatKubernetesKnowsIsFound(t *testing.T) {
 		"a PDB that cannot be worked out": {change: func(s *upgrade.Snapshot) {
 			budget(s, func(b *upgrade.Budget) { b.Allowed, b.Trouble = 0, "found no controller ref" })
 		}, want: []string{"warning pdb-without-controller PodDisruptionBudget shop/web: found no controller ref"}},
+		"a PDB over pods of which most are elsewhere, its remedy": {change: func(s *upgrade.Snapshot) {
+			budget(s, func(b *upgrade.Budget) { b.Allowed, b.Trouble = 0, "found no controller ref" })
+			for _, name := range []string{"far-1", "far-2"} {
+				s.State.Pods = append(s.State.Pods, upgrade.Pod{Namespace: "shop", Name: name, UID: name, Node: "elsewhere", Ready: true, Workload: s.State.Workloads["w1"].Ref, Budgets: []string{"shop/web"}})
+			}
+		}, want: []string{`warning pdb-without-controller PodDisruptionBudget shop/web: "minAvailable":4`}},
+		"a PDB that can never allow anything, over pods of a controller of somebody's own, its remedy": {change: func(s *upgrade.Snapshot) {
+			delete(s.State.Workloads, "w1")
+			budget(s, func(b *upgrade.Budget) { b.Allowed, b.Healthy, b.Needed, b.Expected = 0, 3, 3, 3 })
+		}, want: []string{`warning pdb-blocks PodDisruptionBudget shop/web: "minAvailable":2`}},
 		"a PDB that counts nothing": {change: func(s *upgrade.Snapshot) {
 			budget(s, func(b *upgrade.Budget) { b.Allowed, b.Healthy, b.Needed, b.Expected = 0, 0, 0, 0 })
 		}, want: []string{"warning pdb-without-controller PodDisruptionBudget shop/web: it counts no pods"}},

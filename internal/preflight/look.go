@@ -46,15 +46,16 @@ func on(r upgrade.Ref) string {
 // edit is the remedy of a workload whose pods have to be described in another way.
 func edit(r upgrade.Ref, change string) string { return "kubectl edit " + on(r) + " # " + change }
 
-// scalable are the kinds that kubectl scales.
-var scalable = []string{"Deployment", "StatefulSet", "ReplicaSet", "ReplicationController"}
-
-// scale is the remedy of a workload with too few pods.
-func scale(r upgrade.Ref, to int) string {
-	if !slices.Contains(scalable, r.Kind) {
-		return fmt.Sprintf(" # give %s %d replicas for the time of the upgrade", r, to)
+// scale is the remedy of a workload with too few pods, of which these are some: another one, where one more can be meant.
+func (in Input) scale(r upgrade.Ref, pods []upgrade.Pod) (remedy, advice string) {
+	owned := func(p upgrade.Pod) bool { return len(in.Inventory.Volumes[p.UID]) > 0 }
+	switch w := in.State.Workloads[r.UID]; {
+	case slices.Contains(providers, r.Namespace):
+		return "", "it is the provider's own, and back as soon as its replacement is Ready"
+	case r.Kind == "Deployment" && w.Wanted > 0 && !slices.ContainsFunc(pods, owned):
+		return fmt.Sprintf("kubectl scale %s --replicas %d", on(r), max(2, w.Wanted+1)), "for the time of the upgrade, if two of it may run at once"
 	}
-	return fmt.Sprintf("kubectl scale %s --replicas %d # for the time of the upgrade", on(r), to)
+	return "", "a second one for the time of the upgrade would help, if it can have one; else choose a time when it may be away"
 }
 
 // several joins a list that people read, and is short where it is long.

@@ -38,9 +38,9 @@ func findExclusions(in Input) []upgrade.Finding {
 			problem = fmt.Sprintf("begins at %s, before the plan's end, which is about %s if all goes well, and lasts until %s", when(e.Start), when(end), until)
 		}
 		found = append(found, upgrade.Finding{
-			Severity: upgrade.Warning, Object: upgrade.Ref{Kind: "MaintenanceExclusion", Name: e.Name},
+			Severity: upgrade.Warning, Momentary: true, Object: upgrade.Ref{Kind: "MaintenanceExclusion", Name: e.Name},
 			Problem: fmt.Sprintf("%s: %s", problem, e.Scope),
-			Remedy:  gcloud(in.Cluster, "clusters update", in.Cluster.Name, "--remove-maintenance-exclusion", e.Name) + " # or start once it is over",
+			Advice:  "start once it is over, or accept it",
 		})
 	}
 	return found

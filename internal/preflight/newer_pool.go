@@ -9,7 +9,7 @@ import (
 // newerPool: a pool that is ahead of the target stays.
 func newerPool() Check {
 	return Check{
-		Name: "newer-pool", Severities: []upgrade.Severity{upgrade.Info},
+		Name: "newer-pool", Severities: []upgrade.Severity{upgrade.Info}, Always: true,
 		Title: "A pool is newer than the target",
 		Why:   "Nodes are not downgraded, so the pool is left as it is.",
 		find:  findNewerPools,

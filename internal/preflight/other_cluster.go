@@ -10,7 +10,7 @@ import (
 // otherCluster: the Kubernetes API and the provider speak of two clusters.
 func otherCluster() Check {
 	return Check{
-		Name: "other-cluster", Severities: []upgrade.Severity{upgrade.Blocker}, Binding: true,
+		Name: "other-cluster", Severities: []upgrade.Severity{upgrade.Blocker}, Always: true,
 		Title: "Kubernetes shows other nodes than the provider has",
 		Why:   "Its API is then another cluster's, and a pool that is full in one would look empty in the other, and be deleted.",
 		find:  findOtherCluster,
@@ -20,7 +20,7 @@ func otherCluster() Check {
 func findOtherCluster(in Input) []upgrade.Finding {
 	blocker := func(object upgrade.Ref, problem string, args ...any) upgrade.Finding {
 		return upgrade.Finding{
-			Severity: upgrade.Blocker, Object: object, Problem: fmt.Sprintf(problem, args...),
+			Severity: upgrade.Blocker, Binding: true, Object: object, Problem: fmt.Sprintf(problem, args...),
 			Remedy: "kubectl config current-context # and see whether it is " + in.Cluster.Name,
 		}
 	}
@@ -36,9 +36,15 @@ func findOtherCluster(in Input) []upgrade.Finding {
 		ofPools++
 	}
 	for _, p := range in.Pools {
-		if p.Action == upgrade.Migrate && len(p.Nodes) == 0 && (ofPools == 0 || !p.Autoscaling.Enabled) {
-			found = append(found, blocker(upgrade.Ref{Kind: "NodePool", Name: p.Name}, "has no node that Kubernetes knows: is this the Kubernetes API of another cluster?"))
+		if p.Action != upgrade.Migrate || len(p.Nodes) > 0 || ofPools > 0 && p.Autoscaling.Enabled {
+			continue
 		}
+		f := blocker(nodePool(p.Name), "has no node that Kubernetes knows: is this the Kubernetes API of another cluster?")
+		if ofPools > 0 { // a person can tell that it is empty on purpose
+			f.Binding, f.Advice = false, "if it is empty on purpose, leave it out of node-pools, or accept this"
+			f.Remedy = "kubectl config current-context"
+		}
+		found = append(found, f)
 	}
 	return found
 }

@@ -18,7 +18,7 @@ func findOverlappingPDBs(in Input) []upgrade.Finding {
 	var found []upgrade.Finding
 	seen := map[string]bool{}
 	for _, p := range in.Moving {
-		if len(p.Budgets) < 2 || seen[p.Workload.UID] {
+		if len(p.Budgets) < 2 || seen[p.Workload.UID] || in.Options.Disposition(p) == upgrade.Awaited {
 			continue
 		}
 		seen[p.Workload.UID] = true

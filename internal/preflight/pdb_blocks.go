@@ -17,12 +17,16 @@ func pdbBlocks() Check {
 }
 
 func findBlockingPDBs(in Input) []upgrade.Finding {
-	found := in.budgets(never, func(b upgrade.Budget, _ []upgrade.Pod) upgrade.Finding {
+	found := in.budgets(never, func(b upgrade.Budget, over []upgrade.Pod) upgrade.Finding {
+		remedy := fmt.Sprintf(`kubectl patch pdb %s -n %s --type merge -p '{"spec":{"minAvailable":null,"maxUnavailable":1}}'`, b.Name, b.Namespace)
+		advice := "or give it a replica more"
+		if w, ok := in.State.Workloads[over[0].Workload.UID]; !ok || w.Wanted == upgrade.Unknown {
+			remedy, advice = in.keepAllButOne(b) // maxUnavailable needs a controller that says how many pods there should be
+		}
 		return upgrade.Finding{
 			Severity: upgrade.Warning, Momentary: true,
 			Problem: fmt.Sprintf("can allow no eviction at all with this many pods (%s): the drain will block and the run pause", b.Why()),
-			Remedy: fmt.Sprintf(`kubectl patch pdb %s -n %s --type merge -p '{"spec":{"minAvailable":null,"maxUnavailable":1}}' # or give it a replica more`,
-				b.Name, b.Namespace),
+			Remedy:  remedy, Advice: advice,
 		}
 	})
 	return append(found, in.budgets(spent, func(b upgrade.Budget, _ []upgrade.Pod) upgrade.Finding {

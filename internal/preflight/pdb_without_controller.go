@@ -17,7 +17,8 @@ func pdbWithoutController() Check {
 }
 
 func findPDBsWithoutController(in Input) []upgrade.Finding {
-	return in.budgets(hopeless, func(b upgrade.Budget, over []upgrade.Pod) upgrade.Finding {
+	return in.budgets(hopeless, func(b upgrade.Budget, _ []upgrade.Pod) upgrade.Finding {
+		remedy, advice := in.keepAllButOne(b)
 		why := b.Trouble
 		if why == "" {
 			why = "it counts no pods, though it selects some that move"
@@ -25,8 +26,7 @@ func findPDBsWithoutController(in Input) []upgrade.Finding {
 		return upgrade.Finding{
 			Severity: upgrade.Warning,
 			Problem:  fmt.Sprintf("allows no eviction, ever, since Kubernetes cannot work it out (%s): the drain will block and the run pause", why),
-			Remedy: fmt.Sprintf(`kubectl patch pdb %s -n %s --type merge -p '{"spec":{"maxUnavailable":null,"minAvailable":%d}}' # or any other number of pods`,
-				b.Name, b.Namespace, len(over)-1),
+			Remedy:   remedy, Advice: advice,
 		}
 	})
 }

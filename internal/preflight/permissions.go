@@ -1,6 +1,7 @@
 package preflight
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -32,10 +33,7 @@ func findMissingPermissions(in Input) []upgrade.Finding {
 		}
 		verbs[s] = append(verbs[s], p.Verb)
 	}
-	user, quoted := in.Inventory.User, in.Inventory.User
-	if user == "" {
-		user, quoted = "unknown", `"$(kubectl auth whoami -o jsonpath='{.status.userInfo.username}')"`
-	}
+	user := cmp.Or(in.Inventory.User, "unknown")
 	for _, s := range order {
 		where := ""
 		if s.namespace != "" {
@@ -45,19 +43,46 @@ func findMissingPermissions(in Input) []upgrade.Finding {
 		found = append(found, upgrade.Finding{
 			Severity: upgrade.Blocker, Object: upgrade.Ref{Kind: "User", Name: user},
 			Problem: fmt.Sprintf("may not %s %s%s, which is needed %s", strings.Join(verbs[s], ", "), s.resource, where, s.why),
-			Remedy:  grant(resource, s.namespace, quoted, verbs[s]),
+			Remedy:  in.grant(resource, s.namespace, verbs[s]),
 		})
 	}
 	return found
 }
 
-// grant allows the user the verbs. Resource is as kubectl takes it: "leases.coordination.k8s.io".
-func grant(resource, namespace, user string, verbs []string) string {
+// grant allows us the verbs. Resource is as kubectl takes it: "leases.coordination.k8s.io".
+func (in Input) grant(resource, namespace string, verbs []string) string {
 	plain, _, _ := strings.Cut(resource, ".")
 	role := "upshift-" + strings.ReplaceAll(plain, "/", "-")
 	rules := fmt.Sprintf("--verb %s --resource %s", strings.Join(verbs, ","), resource)
 	if namespace == "" {
-		return fmt.Sprintf("kubectl create clusterrole %s %s && kubectl create clusterrolebinding %s --clusterrole %s --user %s", role, rules, role, role, user)
+		return in.grantEverywhere(role, rules)
 	}
+	user := in.user()
 	return fmt.Sprintf("kubectl create role %s -n %s %s && kubectl create rolebinding %s -n %s --role %s --user %s", role, namespace, rules, role, namespace, role, user)
+}
+
+// grantEverywhere makes a role of the rules, as kubectl create clusterrole takes them, and gives it to us.
+func (in Input) grantEverywhere(role, rules string) string {
+	return fmt.Sprintf("kubectl create clusterrole %s %s && kubectl create clusterrolebinding %s --clusterrole %s --user %s", role, rules, role, role, in.user())
+}
+
+// user is who the Kubernetes API takes us for, for a command.
+func (in Input) user() string {
+	return cmp.Or(in.Inventory.User, `"$(kubectl auth whoami -o jsonpath='{.status.userInfo.username}')"`)
+}
+
+// readable is the command that lets us read a source, empty where there is none.
+func (in Input) readable(s upgrade.Source) string {
+	const admission = ".admissionregistration.k8s.io"
+	switch s {
+	case upgrade.ReadVolumes:
+		return in.grantEverywhere("upshift-read-volumes", "--verb list --resource persistentvolumes,persistentvolumeclaims")
+	case upgrade.ReadNamespaces:
+		return in.grantEverywhere("upshift-read-namespaces", "--verb list --resource namespaces")
+	case upgrade.ReadWebhooks:
+		return in.grantEverywhere("upshift-read-webhooks", "--verb list --resource validatingwebhookconfigurations"+admission+",mutatingwebhookconfigurations"+admission)
+	case upgrade.ReadAPIMetrics:
+		return in.grantEverywhere("upshift-read-metrics", "--verb get --non-resource-url /metrics")
+	}
+	return ""
 }

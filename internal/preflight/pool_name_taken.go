@@ -18,10 +18,12 @@ func findTakenNames(in Input) []upgrade.Finding {
 	var found []upgrade.Finding
 	for _, p := range in.Pools {
 		if p.Action == upgrade.Migrate && p.Conflict != "" { // a name that somebody else has, or two pools of this plan
-			found = append(found, upgrade.Finding{
-				Severity: upgrade.Blocker, Object: upgrade.Ref{Kind: "NodePool", Name: p.NewName}, Problem: p.Conflict,
-				Remedy: gcloud(in.Cluster, "node-pools describe", p.NewName, "--cluster", in.Cluster.Name) + " # and delete it, if it is not needed",
-			})
+			f := upgrade.Finding{Severity: upgrade.Blocker, Object: nodePool(p.NewName), Problem: p.Conflict, Advice: "name one of the two in node-pools"}
+			if in.pool(p.NewName).Name != "" {
+				f.Remedy = gcloud(in.Cluster, "node-pools describe", p.NewName, "--cluster", in.Cluster.Name)
+				f.Advice = "see what it is for; once it is empty and gone, plan again"
+			}
+			found = append(found, f)
 		}
 	}
 	return found

@@ -49,7 +49,7 @@ func (in Input) beingDeleted(p upgrade.Pool) []upgrade.Finding {
 		return nil
 	}
 	return []upgrade.Finding{{
-		Severity: upgrade.Blocker, Object: nodePool(p.Name),
+		Severity: upgrade.Blocker, Binding: true, Object: nodePool(p.Name),
 		Problem: "is being deleted: its nodes go with all that runs on them, without a drain",
 		Remedy:  gcloud(in.Cluster, "operations list") + " # and make a new plan once it is gone",
 	}}

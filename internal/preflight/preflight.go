@@ -36,6 +36,8 @@ type Check struct {
 	Consent upgrade.Consent
 	// Binding tells that no waiver helps.
 	Binding bool
+	// Always tells that it is looked for even if the plan does nothing: it is not about moving pods.
+	Always bool
 	// find returns findings without their Check, which is Name. Their Remedy may be followed by " # " and the Advice.
 	find func(Input) []upgrade.Finding
 }
@@ -57,9 +59,13 @@ func Checks() []Check {
 func Inspect(s upgrade.Snapshot, p upgrade.Plan) []upgrade.Finding {
 	in := Input{Snapshot: s, Target: p.Target.Version, Pools: p.Pools, Steps: p.Steps, Options: p.Options, Moving: upgrade.PodsOn(s.State, p.Pools)}
 	var found []upgrade.Finding
+	idle := len(in.migrated()) == 0
 	for _, c := range Checks() {
+		if idle && !c.Always {
+			continue // nothing is going to be done about it, or to it
+		}
 		for _, f := range c.find(in) {
-			f.Check, f.Binding = c.Name, c.Binding
+			f.Check, f.Binding = c.Name, f.Binding || c.Binding
 			if command, advice, ok := strings.Cut(f.Remedy, " # "); ok {
 				f.Remedy, f.Advice = command, advice
 			}
@@ -109,7 +115,7 @@ func (in Input) unknown(what string, sources ...upgrade.Source) []upgrade.Findin
 		if why := cmp.Or(in.Inventory.Unread[s], in.Cluster.Unread[s]); why != "" {
 			found = append(found, upgrade.Finding{
 				Severity: upgrade.UnknownSeverity, Object: upgrade.Ref{Kind: "Cluster", Name: in.Cluster.Name},
-				Problem: fmt.Sprintf("does not let %s be read, so %s cannot be told", s, what), Evidence: []string{why},
+				Problem: fmt.Sprintf("does not let %s be read, so %s cannot be told", s, what), Evidence: []string{why}, Remedy: in.readable(s),
 			})
 		}
 	}

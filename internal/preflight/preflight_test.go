@@ -151,6 +151,18 @@ func TestWhatIsFound(t *testing.T) {
 			pod(s, "web-1").Budgets = []string{"shop/web", "shop/all"}
 			s.State.Budgets["shop/all"] = upgrade.Budget{Namespace: "shop", Name: "all", Allowed: 1}
 		}, []string{"warning overlapping-pdbs Pod shop/web-1"}},
+		"a pod that gets two PDBs and is a Job's, which nobody evicts": {func(s *upgrade.Snapshot) {
+			runs(s)
+			pod(s, "report-1").Budgets = []string{"shop/web", "shop/all"}
+			s.State.Budgets["shop/all"] = upgrade.Budget{Namespace: "shop", Name: "all"}
+		}, []string{"info running-jobs Job shop/report"}},
+		"a runner's pod, which works and ends": {func(s *upgrade.Snapshot) {
+			runner := upgrade.Ref{Kind: "EphemeralRunner", Namespace: "shop", Name: "runner-abc", UID: "r"}
+			s.State.Pods = append(s.State.Pods, upgrade.Pod{Namespace: "shop", Name: "runner-abc", UID: "runner", Node: "n1", Workload: runner, Ready: true, OneOff: true, EmptyDirs: []string{"work"}})
+		}, []string{"info running-jobs EphemeralRunner shop/runner-abc"}},
+		"a pool that is empty, in a cluster whose other nodes are known": {func(s *upgrade.Snapshot) {
+			s.Cluster.Pools = append(s.Cluster.Pools, upgrade.Pool{Name: "gpu", Version: "1.33.5-gke.1", Zones: []string{"a"}})
+		}, []string{"blocker other-cluster NodePool gpu"}},
 		"nothing on pools that stay": {func(s *upgrade.Snapshot) {
 			s.Cluster.Pools[0].Version = "1.34.2-gke.100"
 			s.State.Nodes[1].Ready, pod(s, "web-1").Grace = false, time.Hour
@@ -221,12 +233,48 @@ func TestJobsThatAreEvictedMoveLikeAllOthers(t *testing.T) {
 	}
 }
 
+// TestNothingIsWrongWithDoingNothing: a cluster that is where it should be is not blocked by what nobody is going to do.
+func TestNothingIsWrongWithDoingNothing(t *testing.T) {
+	s := healthy()
+	s.Cluster.Pools[0].Version = "1.34.2-gke.100"
+	s.Inventory = upgrade.Inventory{
+		Unread:      map[upgrade.Source]string{upgrade.ReadVolumes: "forbidden", upgrade.ReadWebhooks: "forbidden", upgrade.ReadPermissions: "forbidden"},
+		Permissions: []upgrade.Permission{{Verb: "create", Resource: "pods/eviction"}},
+	}
+	plan, err := upgrade.BuildPlan(s, upgrade.Options{Target: "control-plane"}, preflight.Inspect)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !plan.NothingToDo() || plan.Verdict != upgrade.Ready {
+		t.Errorf("the plan is %s: %+v", plan.Verdict, plan.Findings)
+	}
+}
+
+// TestAnEmptyPoolCanBeAccepted, and nothing else about two APIs that do not fit together.
+func TestAnEmptyPoolCanBeAccepted(t *testing.T) {
+	waivers, err := upgrade.ParseWaivers("other-cluster gpu until=2099-12-31 reason=idle\nother-cluster n1 until=2099-12-31 reason=x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := healthy()
+	s.Cluster.Pools = append(s.Cluster.Pools, upgrade.Pool{Name: "gpu", Version: "1.33.5-gke.1", Zones: []string{"a"}})
+	o := upgrade.Options{Target: "control-plane", Delete: upgrade.DeleteEach, Accept: waivers[:1]}
+	if plan, err := upgrade.BuildPlan(s, o, preflight.Inspect); err != nil || plan.Verdict != upgrade.Ready {
+		t.Errorf("an empty pool that was accepted: %s, %v", plan.Verdict, err)
+	}
+	s.State.Nodes[0].Pool = "elsewhere"
+	o.Accept = waivers[1:]
+	if plan, err := upgrade.BuildPlan(s, o, preflight.Inspect); err != nil || plan.Verdict != upgrade.Blocked {
+		t.Errorf("another cluster's node that was accepted: %s, %v", plan.Verdict, err)
+	}
+}
+
 func TestWaiversAreOfChecksThatCanBeAccepted(t *testing.T) {
 	for check, want := range map[string]string{
 		"single-replica": "",
 		"no-such-check":  "there is no check no-such-check; want one of ",
 		"bare-pods":      "what bare-pods finds is not accepted one by one, but allowed with allow-bare-pods: true",
-		"other-cluster":  "what other-cluster finds cannot be accepted: ",
+		"autopilot":      "what autopilot finds cannot be accepted: ",
 	} {
 		err := preflight.CheckWaivers([]upgrade.Waiver{{Check: check, Object: "x"}})
 		if got := fmt.Sprint(err); want == "" && err != nil || want != "" && !strings.HasPrefix(got, want) {

@@ -8,7 +8,7 @@ import (
 func runningJobs() Check {
 	return Check{
 		Name: "running-jobs", Severities: []upgrade.Severity{upgrade.Warning, upgrade.Info},
-		Title: "A Job is running on a node that is to be drained",
+		Title: "A Job, or something like one, is running on a node that is to be drained",
 		Why:   "It is left to finish, and the drain of its node waits for it; with `jobs: evict` it begins anew elsewhere.",
 		find:  findJobs,
 	}

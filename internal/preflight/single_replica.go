@@ -20,11 +20,12 @@ func findSingleReplicas(in Input) []upgrade.Finding {
 		return ok && w.Wanted == 1 && p.Disposition() == upgrade.Moves
 	}
 	return byWorkload(in.Moving, single, func(owner upgrade.Ref, of []upgrade.Pod) upgrade.Finding {
+		remedy, advice := in.scale(owner, of)
 		return upgrade.Finding{
 			Severity: grave(owner), Momentary: true, Object: owner,
 			Problem:  "has one replica: it is away from the eviction until its replacement is Ready",
 			Evidence: []string{of[0].Key() + " on node " + of[0].Node},
-			Remedy:   scale(owner, 2),
+			Remedy:   remedy, Advice: advice,
 		}
 	})
 }

@@ -10,7 +10,7 @@ import (
 // skew: pools that after the plan are further from the control plane than is supported.
 func skew() Check {
 	return Check{
-		Name: "skew", Severities: []upgrade.Severity{upgrade.Warning},
+		Name: "skew", Always: true, Severities: []upgrade.Severity{upgrade.Warning},
 		Title: "A pool is further behind the control plane than nodes may be, or newer than it, and the plan leaves it so",
 		Why:   "Such nodes are not supported, and the control plane cannot be upgraded before they are.",
 		find:  findSkew,

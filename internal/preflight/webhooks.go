@@ -101,11 +101,12 @@ func (in Input) judge(f *upgrade.Finding, w upgrade.Webhook, sees []string, pods
 	case together && slices.Contains(sees, "create pods"):
 		f.Severity, f.Momentary = upgrade.Warning, true
 		f.Evidence = append(f.Evidence, keys(ready)...)
-		f.Remedy = scale(ready[0].Workload, 2)
+		f.Remedy, f.Advice = in.scale(ready[0].Workload, ready)
 		f.Problem = fmt.Sprintf("is fail-closed, and all %d ready pods of its webhook %s are on one node that is drained: if all are away, no pod can be made", len(ready), w.Name)
 		if len(ready) == 1 {
 			f.Problem = fmt.Sprintf("is fail-closed, and its webhook %s has one ready pod, which moves: until its replacement is Ready, no pod can be made", w.Name)
 		} else {
+			f.Advice = ""
 			f.Remedy = edit(ready[0].Workload, "spread its pods with topologySpreadConstraints over kubernetes.io/hostname")
 		}
 		if slices.Contains(w.Namespaces, ready[0].Namespace) {

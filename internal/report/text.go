@@ -23,7 +23,7 @@ func Clean(text string) string {
 }
 
 // everything says where what is not shown can be found.
-const everything = "all are in plan.json (report-dir)"
+const everything = "report-dir: DIRECTORY writes all of them to plan.json"
 
 // Text is the plan for a terminal or a log, line by line, each of them clean. Read says what it was read of.
 func (v View) Text(read string) []string {
@@ -118,12 +118,16 @@ func table(rows [][]string) []string {
 // MissingConsents says which consents are missing and what each would allow, a line each.
 func MissingConsents(p upgrade.Plan, missing []upgrade.Consent) []string {
 	var lines []string
+	all := 0
 	for _, c := range missing {
 		for _, f := range p.Findings {
-			if f.Consent == c {
+			if f.Consent != c {
+				continue
+			}
+			if all++; all <= shownFindings {
 				lines = append(lines, fmt.Sprintf("%s %s; allow it with %s: true", f.Object, f.Problem, c))
 			}
 		}
 	}
-	return lines
+	return andMore(lines, all)
 }

@@ -128,11 +128,25 @@ func TestNothingIsCutSilently(t *testing.T) {
 		t.Errorf("%d findings and %d steps are accounted for, of %d and %d", findings, steps, len(p.Findings), len(p.Steps))
 	}
 	for _, text := range []string{strings.Join(v.Text(""), "\n"), must(v.Markdown())} {
-		if !strings.Contains(text, "2980 more; all are in plan.json") || !strings.Contains(text, "490 more of drain-node; all are in plan.json") || !strings.Contains(text, "shop/x") {
+		if !strings.Contains(text, "2980 more; report-dir: DIRECTORY writes all of them to plan.json") || !strings.Contains(text, "490 more of drain-node; report-dir: DIRECTORY writes all of them to plan.json") || !strings.Contains(text, "shop/x") {
 			t.Errorf("the text does not say what it leaves out:\n%.3000s", text)
 		}
 		if len(text) > 64<<10 {
 			t.Errorf("%d bytes for a person to read", len(text))
+		}
+	}
+}
+
+// TestRefusalsAreShort: as long as a person reads, and they say what they leave out.
+func TestRefusalsAreShort(t *testing.T) {
+	p := plan(t)
+	p.Findings = nil
+	for i := range 1000 {
+		p.Findings = append(p.Findings, upgrade.Finding{Check: "fit", Severity: upgrade.Blocker, Consent: upgrade.AllowBarePods, Object: upgrade.Ref{Kind: "Deployment", Name: fmt.Sprint("web-", i)}, Problem: "does not fit"})
+	}
+	for _, lines := range [][]string{report.Blockers(p), report.MissingConsents(p, p.Consents)} {
+		if len(lines) != 21 || lines[20] != "and 980 more, as the plan lists them" {
+			t.Errorf("%d lines, the last of them %q", len(lines), lines[len(lines)-1])
 		}
 	}
 }

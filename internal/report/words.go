@@ -85,13 +85,21 @@ func Took(run *upgrade.Run, now time.Time) time.Duration {
 	return now.Sub(run.StartedAt)
 }
 
-// Blockers names what blocks the plan, a line each.
+// Blockers names what blocks the plan, a line each: the first of a great many, and how many more there are.
 func Blockers(p upgrade.Plan) []string {
 	var lines []string
 	for _, f := range p.Findings {
-		if f.Stops() {
+		if f.Stops() && len(lines) < shownFindings {
 			lines = append(lines, fmt.Sprintf("%s %s", f.Object, f.Problem))
 		}
+	}
+	return andMore(lines, p.Stopping())
+}
+
+// andMore says how many of all are not among the lines.
+func andMore(lines []string, all int) []string {
+	if more := all - len(lines); more > 0 {
+		lines = append(lines, fmt.Sprintf("and %d more, as the plan lists them", more))
 	}
 	return lines
 }

@@ -77,9 +77,14 @@ func findingDifferences(before, now Plan) []string {
 	lines := func(p Plan) []string {
 		var all []string
 		for _, f := range p.Findings {
-			if f.Severity != Info && !f.Momentary {
-				all = append(all, fmt.Sprintf("%s %s: %s", f.Severity, f.Check, f.Object))
+			if !f.lasting() {
+				continue
 			}
+			line := fmt.Sprintf("%s %s: %s", f.Severity, f.Check, f.Object)
+			if f.Waiver != nil {
+				line = "accepted " + line
+			}
+			all = append(all, line)
 		}
 		return all
 	}

@@ -59,7 +59,14 @@ func TestWhateverChangesTheDigestHasASentence(t *testing.T) {
 			s.Cluster.Pools[0].Autoscaling = upgrade.Autoscaling{Enabled: true, Summary: "1 to 5"}
 		},
 			want: []string{"the autoscaling of pool default-pool has changed"}},
-		"an option": {options: func(o *upgrade.Options) { o.Soak = 0 }, want: []string{"its options or the way in which it was made have changed"}},
+		"a Job's pod under a PDB, which nobody evicts": {change: func(s *upgrade.Snapshot) {
+			p := s.State.Pods[3]
+			p.Name, p.UID, p.Budgets = "job-2", "uid-job-2", []string{"default/jobs"}
+			s.State.Pods = append(s.State.Pods, p)
+			s.State.Budgets = map[string]upgrade.Budget{"default/web": s.State.Budgets["default/web"], "default/jobs": {Namespace: "default", Name: "jobs", Spec: json.RawMessage(`{}`)}}
+		}},
+		"a pod that took long to start": {change: func(s *upgrade.Snapshot) { s.State.Pods[0].StartUp = 50 * time.Hour }},
+		"an option":                     {options: func(o *upgrade.Options) { o.Soak = 0 }, want: []string{"its options or the way in which it was made have changed"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, o := sample(), options()

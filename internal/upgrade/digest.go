@@ -58,7 +58,7 @@ func digest(p Plan, s Snapshot) (string, error) {
 		if owner, ok := owners[f.Object.UID]; ok {
 			object = owner
 		}
-		if f.Severity == Info || f.Momentary {
+		if !f.lasting() {
 			continue
 		}
 		content.Findings = append(content.Findings, finding{f.Check, string(f.Severity), object.String(), f.Waiver != nil})

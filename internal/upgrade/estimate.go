@@ -1,6 +1,9 @@
 package upgrade
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // What an estimate assumes where the cluster does not say. None is a promise: they are what common clusters show, and measured drains
 // take their place as soon as there are some.
@@ -39,12 +42,14 @@ func estimate(p *Plan, s State) {
 func estimateDrains(s State, o Options) map[string]time.Duration {
 	type place struct{ node, workload string }
 	leaving := map[place]*leaving{}
-	startUps := map[string]time.Duration{}
+	startUps := map[string][]time.Duration{}
 	for _, p := range s.Pods {
 		if o.Disposition(p) != Moves {
 			continue
 		}
-		startUps[p.Workload.UID] = max(startUps[p.Workload.UID], min(p.StartUp, longestStartUp))
+		if p.StartUp > 0 {
+			startUps[p.Workload.UID] = append(startUps[p.Workload.UID], min(p.StartUp, longestStartUp))
+		}
 		if p.Node == "" {
 			continue
 		}
@@ -56,13 +61,18 @@ func estimateDrains(s State, o Options) map[string]time.Duration {
 	}
 	longest := map[string]time.Duration{}
 	for at, l := range leaving {
-		startUp := startUps[at.workload]
-		if startUp == 0 {
-			startUp = assumedStartUp
-		}
-		longest[at.node] = max(longest[at.node], l.takes(startUp+s.Workloads[at.workload].MinReady))
+		longest[at.node] = max(longest[at.node], l.takes(median(startUps[at.workload])+s.Workloads[at.workload].MinReady))
 	}
 	return longest
+}
+
+// median is what most pods of a workload took to start: one that was not Ready for a while seems to have taken very long. The list is sorted.
+func median(startUps []time.Duration) time.Duration {
+	if len(startUps) == 0 {
+		return assumedStartUp
+	}
+	slices.Sort(startUps)
+	return startUps[len(startUps)/2]
 }
 
 // leaving are the pods of one workload that leave one node.

@@ -53,6 +53,21 @@ func TestDrainEstimates(t *testing.T) {
 	}
 }
 
+// TestOnePodThatWasAwayForADayDoesNotMakeAStartUpADay: what most of its workload's pods took is what counts.
+func TestOnePodThatWasAwayForADayDoesNotMakeAStartUpADay(t *testing.T) {
+	s := sample()
+	for i, startUp := range []time.Duration{40 * time.Second, 24 * time.Hour, 45 * time.Second} {
+		p := s.State.Pods[0]
+		p.Name, p.UID, p.Node, p.StartUp = fmt.Sprint("web-", i), fmt.Sprint("w-", i), "n4", startUp
+		s.State.Pods = append(s.State.Pods, p)
+	}
+	for _, step := range build(t, s, options()).Steps {
+		if step.ID == "drain-node/default-pool/n2" && time.Duration(step.Estimate) != 45*time.Second {
+			t.Errorf("the drain takes %s, want 45s", time.Duration(step.Estimate))
+		}
+	}
+}
+
 func TestSurgeIsTheNewPoolForAsLongAsTheOldOneIsThere(t *testing.T) {
 	o := options()
 	// Two zones of two nodes; 4 min to make them, a minute and 2 s of drains, an hour of soak, 4 min to delete the old ones.

@@ -68,6 +68,16 @@ func (f Finding) Warns() bool {
 	return f.Waiver == nil && (f.Severity == Warning || f.Severity == UnknownSeverity && !f.Blocks)
 }
 
+// lasting tells that the finding is part of what is approved. What was accepted is, also where it comes and goes: it may have become graver.
+func (f Finding) lasting() bool { return f.Waiver != nil || f.Severity != Info && !f.Momentary }
+
+func boolRank(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
 func severityRank(s Severity) int { return slices.Index(Severities, s) }
 
 // Why says what the number of allowed disruptions comes from.

@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -124,6 +125,17 @@ func (p Plan) Count(severity Severity) int {
 	return n
 }
 
+// Stopping returns how many findings keep the upgrade from starting.
+func (p Plan) Stopping() int {
+	n := 0
+	for _, f := range p.Findings {
+		if f.Stops() {
+			n++
+		}
+	}
+	return n
+}
+
 // MissingConsents returns the consents that the plan asks for and granted lacks.
 func (p Plan) MissingConsents(granted []Consent) []Consent {
 	var missing []Consent
@@ -167,7 +179,9 @@ func BuildPlan(s Snapshot, o Options, inspect Inspector) (Plan, error) {
 	estimate(&plan, s.State)
 	markNoReturn(&plan, s.State)
 	plan.Findings = waive(append([]Finding{}, inspect(s, plan)...), o.Accept, s.TakenAt)
-	slices.SortStableFunc(plan.Findings, func(a, b Finding) int { return severityRank(a.Severity) - severityRank(b.Severity) })
+	slices.SortStableFunc(plan.Findings, func(a, b Finding) int {
+		return cmp.Or(severityRank(a.Severity)-severityRank(b.Severity), boolRank(a.Waiver != nil)-boolRank(b.Waiver != nil))
+	})
 	plan.Verdict = verdict(plan.Findings)
 	for _, f := range plan.Findings {
 		if f.Consent != "" && !slices.Contains(plan.Consents, f.Consent) {
@@ -177,6 +191,9 @@ func BuildPlan(s Snapshot, o Options, inspect Inspector) (Plan, error) {
 	slices.Sort(plan.Consents)
 	plan.Budgets = map[string]json.RawMessage{}
 	for pod := range podsOn(s.State, plan.Pools) {
+		if o.Disposition(*pod) == Awaited { // nobody evicts it, and the next one has another name
+			continue
+		}
 		for _, key := range pod.Budgets {
 			plan.Budgets[key] = s.State.Budgets[key].Spec
 		}

@@ -64,6 +64,8 @@ type Pod struct {
 	StartUp time.Duration
 	// EndsBy is the end of the grace period of a pod that is being deleted, zero for any other pod.
 	EndsBy time.Time
+	// OneOff tells that the pod's containers are not started again when they end (restartPolicy Never or OnFailure): it is there for a piece of work.
+	OneOff bool
 	// Grace is the pod's own termination grace period.
 	Grace time.Duration
 	// Unschedulable is the scheduler's message when it found no node.
@@ -181,7 +183,7 @@ const (
 	Moves Disposition = "move"
 	// Lost: nothing makes the pod again, so it goes only with consent.
 	Lost Disposition = "lose"
-	// Awaited: a Job's pod, which is left to finish.
+	// Awaited: the pod of a Job, or of something like one (a TaskRun, a Workflow, a runner), which is left to finish.
 	Awaited Disposition = "await"
 	// Stays: a DaemonSet's, a static or a finished pod; it leaves with its node.
 	Stays Disposition = "stay"
@@ -194,7 +196,7 @@ func (p Pod) Disposition() Disposition {
 		return Stays
 	case p.Workload.IsZero():
 		return Lost
-	case p.Workload.Kind == "Job":
+	case p.Workload.Kind == "Job", p.OneOff:
 		return Awaited
 	}
 	return Moves

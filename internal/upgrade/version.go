@@ -182,8 +182,11 @@ func (c Cluster) channelName() string {
 func unknownTarget(text string, c Cluster) error {
 	offered := c.offered()
 	wanted := text
-	if minorPattern.MatchString(text) {
+	switch {
+	case minorPattern.MatchString(text):
 		wanted = text + ".0"
+	case !exactPattern.MatchString(text): // a word
+		wanted = c.ControlPlaneVersion
 	}
 	at, _ := slices.BinarySearchFunc(offered, wanted, CompareVersions)
 	near := offered[max(0, at-2):min(len(offered), at+2)]

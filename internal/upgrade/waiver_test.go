@@ -134,6 +134,28 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
+// TestWhatWasAcceptedMayNotGetGraverUnseen: a warning that comes and goes and is accepted is part of what is approved, with its severity.
+func TestWhatWasAcceptedMayNotGetGraverUnseen(t *testing.T) {
+	o := options()
+	var err error
+	if o.Accept, err = upgrade.ParseWaivers("c x until=2026-12-31 reason=y"); err != nil {
+		t.Fatal(err)
+	}
+	digests := map[string]bool{}
+	for _, severity := range []upgrade.Severity{upgrade.Warning, upgrade.Blocker} {
+		p, err := upgrade.BuildPlan(sample(), o, func(upgrade.Snapshot, upgrade.Plan) []upgrade.Finding {
+			return []upgrade.Finding{{Check: "c", Severity: severity, Momentary: true, Object: upgrade.Ref{Kind: "Node", Name: "x"}}}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		digests[p.Digest] = true
+	}
+	if len(digests) != 2 {
+		t.Error("a plan whose accepted warning has become a blocker has the same digest")
+	}
+}
+
 func FuzzWaivers(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text string) {
 		list, err := upgrade.ParseWaivers(text)
