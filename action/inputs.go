@@ -36,8 +36,8 @@ type config struct {
 	// timeLimit is for this process, zero for none.
 	timeLimit time.Duration
 	unblock   upgrade.Unblock
-	// containerAPI is another endpoint of Google's container API, empty for Google's.
-	containerAPI string
+	// apis are where Google's APIs are.
+	apis gke.APIs
 }
 
 // input is one input of the Action, and a flag of the program.
@@ -137,8 +137,9 @@ func parse(args, environ []string) (config, error) {
 	}
 	refuseUnknown(flags, environ, &bad)
 	checkRequired(c, &bad)
-	c.containerAPI = getenv(gke.EndpointVariable)
-	if err := gke.CheckEndpoint(c.containerAPI); err != nil {
+	apis, wrong := gke.APIsFrom(getenv)
+	c.apis = apis
+	for _, err := range wrong {
 		bad.add("%s", err)
 	}
 	if len(bad.problems) > 0 {

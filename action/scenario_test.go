@@ -119,7 +119,8 @@ func cancelJobs(ts *testscript.TestScript, _ bool, args []string) {
 // scenarioEnvironment are the variables that a program of a scenario needs.
 var scenarioEnvironment = []string{
 	"HOME", "INPUT_PROJECT", "INPUT_LOCATION", "INPUT_CLUSTER", "INPUT_TARGET-VERSION", "INPUT_SOAK",
-	"CLOUDSDK_API_ENDPOINT_OVERRIDES_CONTAINER", "GOOGLE_APPLICATION_CREDENTIALS",
+	"CLOUDSDK_API_ENDPOINT_OVERRIDES_CONTAINER", "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER", "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE",
+	"GOOGLE_APPLICATION_CREDENTIALS",
 }
 
 // asked: "asked CODE DURATION ARGS..." runs upshift, demands an exit code, and that it took at most so long.

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/upshift-k8s/upshift/internal/gke"
 	"github.com/upshift-k8s/upshift/internal/session"
 	"github.com/upshift-k8s/upshift/internal/slack"
 	"github.com/upshift-k8s/upshift/internal/upgrade"
@@ -27,7 +28,7 @@ type cluster struct {
 
 	connecting sync.Mutex
 	session    *session.Session
-	api        string // another endpoint of Google's container API, empty for Google's
+	apis       gke.APIs // where Google's APIs are
 
 	// deciding is held by who changes what waits for approval, or begins a run.
 	deciding sync.Mutex
@@ -57,9 +58,9 @@ const (
 	retryEvery = 5 * time.Second
 )
 
-func newSteward(runs context.Context, b *bot, cfg clusterConfig, api string) *cluster {
+func newSteward(runs context.Context, b *bot, cfg clusterConfig, apis gke.APIs) *cluster {
 	c := &cluster{
-		bot: b, cfg: cfg, api: api, runs: runs, log: b.log.With("cluster", cfg.name.Cluster), wake: make(chan struct{}, 1),
+		bot: b, cfg: cfg, apis: apis, runs: runs, log: b.log.With("cluster", cfg.name.Cluster), wake: make(chan struct{}, 1),
 		reactedAt: map[string]time.Time{}, told: map[string]bool{},
 	}
 	c.board = slack.NewBoard(b.slack, c, c.log)
@@ -88,7 +89,7 @@ func (c *cluster) connected(ctx context.Context) (*session.Session, error) {
 		return c.session, nil
 	}
 	s, err := session.Connect(ctx, session.Target{
-		Name: c.cfg.name, Kube: c.cfg.kube, Endpoint: c.cfg.endpoint, ContainerAPI: c.api, Namespace: c.cfg.namespace, UserAgent: userAgent(),
+		Name: c.cfg.name, Kube: c.cfg.kube, Endpoint: c.cfg.endpoint, APIs: c.apis, Namespace: c.cfg.namespace, UserAgent: userAgent(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%s cannot be reached: %w", c.name(), err)

@@ -69,7 +69,7 @@ type config struct {
 	// signingSecret is only needed for HTTP.
 	signingSecret string
 	slackAPI      string
-	containerAPI  string
+	apis          gke.APIs
 	clusters      []clusterConfig
 }
 
@@ -117,10 +117,13 @@ func readConfig(path string, getenv func(string) string) (config, error) {
 	}
 	var bad problems
 	c := config{
-		listen: f.Listen, transport: f.Transport, slackAPI: getenv(slack.EndpointVariable), containerAPI: getenv(gke.EndpointVariable),
+		listen: f.Listen, transport: f.Transport, slackAPI: getenv(slack.EndpointVariable),
 		tokens: slack.Tokens{Bot: getenv("SLACK_BOT_TOKEN"), App: getenv("SLACK_APP_TOKEN")}, signingSecret: getenv("SLACK_SIGNING_SECRET"),
 	}
 	c.check(f, &bad)
+	apis, wrong := gke.APIsFrom(getenv)
+	c.apis = apis
+	bad = append(bad, wrong...)
 	if len(f.Clusters) == 0 {
 		bad.add("clusters: there are none")
 	}
@@ -166,9 +169,6 @@ func (c *config) check(f fileConfig, bad *problems) {
 		bad.add("transport: %q: want %s or %s", c.transport, bySocket, byHTTP)
 	}
 	if err := slack.CheckEndpoint(c.slackAPI); err != nil {
-		bad.add("%w", err)
-	}
-	if err := gke.CheckEndpoint(c.containerAPI); err != nil {
 		bad.add("%w", err)
 	}
 }

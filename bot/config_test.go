@@ -112,6 +112,10 @@ func TestABadConfigurationNamesAllThatIsWrong(t *testing.T) {
 		"no app token":   {text: good, env: []string{"SLACK_APP_TOKEN", ""}, want: "SLACK_APP_TOKEN: want the app-level token"},
 		"no secret":      {text: good + "transport: http\n", env: []string{"SLACK_SIGNING_SECRET", ""}, want: "SLACK_SIGNING_SECRET: want the app's signing secret"},
 		"API":            {text: good, env: []string{"SLACK_API_URL", "http://example.com/api/"}, want: `SLACK_API_URL="http://example.com/api/": want https://HOST/api/, or http://HOST:PORT/api/ on loopback`},
+		"Google's APIs": {
+			text: good, env: []string{"CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER", "http://example.com/"},
+			want: `CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER="http://example.com/": want https://HOST[:PORT]/, or http://HOST:PORT/ on loopback`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := read(t, test.text, environment(test.env...))

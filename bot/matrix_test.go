@@ -37,7 +37,7 @@ func offline(t *testing.T, change func(*slackemu.Options)) (*bot, *slackemu.Serv
 		{name: gke.Name{Cluster: "cluster-1"}, channels: []string{testbed.Ops}, approvers: people{Users: []string{testbed.Bob}, Groups: []string{testbed.SRE}}, quorum: 1},
 		{name: gke.Name{Cluster: "cluster-2"}, channels: []string{testbed.Random, testbed.Shared}, approvers: people{Users: []string{testbed.Dave}}, quorum: 1},
 	} {
-		b.clusters = append(b.clusters, newSteward(t.Context(), b, cfg, ""))
+		b.clusters = append(b.clusters, newSteward(t.Context(), b, cfg, gke.APIs{}))
 	}
 	return b, chat
 }

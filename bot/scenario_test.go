@@ -136,7 +136,7 @@ func startBot(ts *testscript.TestScript, lines []string) {
 	ts.Check(err)
 	binary := filepath.SplitList(ts.Getenv("PATH"))[0]
 	cmd := exec.Command(filepath.Join(binary, "upshift-bot"), "--config", config)
-	for _, name := range []string{"HOME", "CLOUDSDK_API_ENDPOINT_OVERRIDES_CONTAINER", "GOOGLE_APPLICATION_CREDENTIALS", "SLACK_API_URL", "SLACK_BOT_TOKEN", "SLACK_APP_TOKEN", "SLACK_SIGNING_SECRET"} {
+	for _, name := range []string{"HOME", "CLOUDSDK_API_ENDPOINT_OVERRIDES_CONTAINER", "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER", "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE", "GOOGLE_APPLICATION_CREDENTIALS", "SLACK_API_URL", "SLACK_BOT_TOKEN", "SLACK_APP_TOKEN", "SLACK_SIGNING_SECRET"} {
 		cmd.Env = append(cmd.Env, name+"="+ts.Getenv(name))
 	}
 	cmd.Stderr = log

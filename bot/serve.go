@@ -37,7 +37,7 @@ func serve(ctx context.Context, cfg config, log *slog.Logger) error {
 	defer stopBoards()
 	b := &bot{ctx: ctx, slack: client, directory: newDirectory(client, me), log: log}
 	for _, cc := range cfg.clusters {
-		b.clusters = append(b.clusters, newSteward(runs, b, cc, cfg.containerAPI))
+		b.clusters = append(b.clusters, newSteward(runs, b, cc, cfg.apis))
 	}
 	handler := slack.Once(b)
 	routes, ready, connect := transport(cfg, client, handler, log)

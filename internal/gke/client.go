@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
-	"net/url"
 	"regexp"
 	"strings"
 
@@ -24,8 +22,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// EndpointVariable is gcloud's own variable for another endpoint of the container API.
-const EndpointVariable = "CLOUDSDK_API_ENDPOINT_OVERRIDES_CONTAINER"
+// scope is what tokens are asked for.
+const scope = "https://www.googleapis.com/auth/cloud-platform"
 
 // Name is where a cluster is.
 type Name struct {
@@ -85,54 +83,37 @@ func (n Name) regional() bool { return strings.Count(n.Location, "-") == 1 }
 type Provider struct {
 	name   Name
 	client *container.ClusterManagerClient
+	// manager and compute are Google's other APIs, of which little is read.
+	manager, compute rest
 }
 
-// CheckEndpoint tells whether override can stand in for the container API's own endpoint; empty is fine.
-func CheckEndpoint(override string) error {
-	_, err := clientOptions(override)
-	return err
-}
-
-// clientOptions are those for an override: "http://host:port/" means no TLS and no credentials, and so only loopback.
-func clientOptions(override string) ([]option.ClientOption, error) {
-	if override == "" {
-		return nil, nil
-	}
-	const accepted = "want https://HOST[:PORT]/, or http://HOST:PORT/ on loopback"
-	u, err := url.Parse(override)
-	if err != nil || u.Host == "" {
-		return nil, fmt.Errorf("%s=%q: %s", EndpointVariable, override, accepted)
-	}
-	switch u.Scheme {
-	case "https":
-		host := u.Host
-		if u.Port() == "" {
-			host = net.JoinHostPort(u.Hostname(), "443")
+// clientOptions are those of the container API's client.
+func (e override) clientOptions() []option.ClientOption {
+	switch {
+	case e.url == nil:
+		return nil
+	case e.plain():
+		return []option.ClientOption{
+			option.WithEndpoint(e.url.Host), option.WithoutAuthentication(),
+			option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())),
 		}
-		return []option.ClientOption{option.WithEndpoint(host)}, nil
-	case "http":
-		addr, err := netip.ParseAddr(u.Hostname())
-		if u.Port() != "" && (u.Hostname() == "localhost" || err == nil && addr.IsLoopback()) {
-			return []option.ClientOption{
-				option.WithEndpoint(u.Host), option.WithoutAuthentication(),
-				option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())),
-			}, nil
-		}
+	case e.url.Port() == "":
+		return []option.ClientOption{option.WithEndpoint(net.JoinHostPort(e.url.Hostname(), "443"))}
 	}
-	return nil, fmt.Errorf("%s=%q: %s", EndpointVariable, override, accepted)
+	return []option.ClientOption{option.WithEndpoint(e.url.Host)}
 }
 
-// Connect makes a provider for the cluster with application-default credentials, or for the API at override. It calls no API.
-func Connect(ctx context.Context, name Name, override, userAgent string) (*Provider, error) {
-	options, err := clientOptions(override)
-	if err != nil {
-		return nil, err
-	}
-	client, err := container.NewClusterManagerClient(ctx, append(options, option.WithUserAgent(userAgent))...)
+// Connect makes a provider for the cluster with application-default credentials. It calls no API.
+func Connect(ctx context.Context, name Name, apis APIs, userAgent string) (*Provider, error) {
+	client, err := container.NewClusterManagerClient(ctx, append(apis.container.clientOptions(), option.WithUserAgent(userAgent))...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the container API: %w", err)
 	}
-	return &Provider{name: name, client: client}, nil
+	return &Provider{
+		name: name, client: client,
+		manager: rest{base: apis.manager.base("https://cloudresourcemanager.googleapis.com/"), userAgent: userAgent},
+		compute: rest{base: apis.compute.base("https://compute.googleapis.com/compute/v1/"), userAgent: userAgent},
+	}, nil
 }
 
 // Close closes the connection.
@@ -162,7 +143,7 @@ func (p *Provider) Access(ctx context.Context, which string) (Access, error) {
 		return Access{}, fmt.Errorf("cluster %s: %w", p.name, err)
 	}
 	// They are refreshed for as long as the cluster is worked on.
-	credentials, err := google.FindDefaultCredentials(context.WithoutCancel(ctx), "https://www.googleapis.com/auth/cloud-platform")
+	credentials, err := google.FindDefaultCredentials(context.WithoutCancel(ctx), scope)
 	if err != nil {
 		return Access{}, fmt.Errorf("credentials for the Kubernetes API of %s: %w", p.name, err)
 	}

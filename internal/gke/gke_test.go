@@ -61,7 +61,7 @@ func emulate(t *testing.T) (*gkeemu.Server, *Provider) {
 	if err := srv.AddPool(t.Context(), c.Path(), oldPool(), ""); err != nil {
 		t.Fatal(err)
 	}
-	p, err := Connect(t.Context(), cluster1, srv.URL(), "test")
+	p, err := Connect(t.Context(), cluster1, overridden(t, srv.Env()...), "test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +270,7 @@ func TestDeletingAPoolThatIsGoneIsDone(t *testing.T) {
 
 func TestAClusterThatIsNotThere(t *testing.T) {
 	srv, _ := emulate(t)
-	p, err := Connect(t.Context(), Name{Project: "p", Location: "europe-west1", Cluster: "cluster-2"}, srv.URL(), "test")
+	p, err := Connect(t.Context(), Name{Project: "p", Location: "europe-west1", Cluster: "cluster-2"}, overridden(t, srv.Env()...), "test")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -341,15 +341,36 @@ func TestEndpoints(t *testing.T) {
 	}
 }
 
-func TestWithoutTLSOnlyLoopbackIsReached(t *testing.T) {
-	for _, good := range []string{"", "https://container.example.com/", "http://127.0.0.1:80/", "http://localhost:80", "http://[::1]:80/"} {
-		if err := CheckEndpoint(good); err != nil {
-			t.Errorf("%q: %v", good, err)
-		}
+// overridden are Google's APIs where an environment puts them.
+func overridden(t *testing.T, environ ...string) APIs {
+	t.Helper()
+	apis, wrong := APIsFrom(getenv(environ...))
+	if len(wrong) > 0 {
+		t.Fatal(wrong)
 	}
-	for _, bad := range []string{"http://10.0.0.1:80/", "http://container.example.com:80/", "http://127.0.0.1/", "127.0.0.1:80", "ftp://127.0.0.1:80/"} {
-		if err := CheckEndpoint(bad); err == nil || !strings.Contains(err.Error(), EndpointVariable) {
-			t.Errorf("%q: got %v, want an error that names the variable", bad, err)
+	return apis
+}
+
+func getenv(environ ...string) func(string) string {
+	values := map[string]string{}
+	for _, e := range environ {
+		name, value, _ := strings.Cut(e, "=")
+		values[name] = value
+	}
+	return func(name string) string { return values[name] }
+}
+
+func TestWithoutTLSOnlyLoopbackIsReached(t *testing.T) {
+	for _, variable := range []string{"CLOUDSDK_API_ENDPOINT_OVERRIDES_CONTAINER", "CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER", "CLOUDSDK_API_ENDPOINT_OVERRIDES_COMPUTE"} {
+		for _, good := range []string{"", "https://container.example.com/", "http://127.0.0.1:80/", "http://localhost:80", "http://[::1]:80/"} {
+			if _, wrong := APIsFrom(getenv(variable + "=" + good)); len(wrong) > 0 {
+				t.Errorf("%q: %v", good, wrong)
+			}
+		}
+		for _, bad := range []string{"http://10.0.0.1:80/", "http://container.example.com:80/", "http://127.0.0.1/", "127.0.0.1:80", "ftp://127.0.0.1:80/", "https:///"} {
+			if _, wrong := APIsFrom(getenv(variable + "=" + bad)); len(wrong) != 1 || !strings.Contains(wrong[0].Error(), variable) {
+				t.Errorf("%q: got %v, want an error that names %s", bad, wrong, variable)
+			}
 		}
 	}
 }

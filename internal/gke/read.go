@@ -17,8 +17,8 @@ import (
 // narrower one: https://cloud.google.com/kubernetes-engine/versioning.
 const skew = 2
 
-// Cluster reads the cluster, its pools and what is being done to them, and the versions that its channel offers. Operations that may not be
-// listed are said to be unread, and no error.
+// Cluster reads the cluster, its pools and what is being done to them, the versions that its channel offers, and what the project may do and
+// have. Operations that may not be listed are said to be unread, and so is what other APIs than GKE's do not tell; neither is an error.
 func (p *Provider) Cluster(ctx context.Context) (upgrade.Cluster, error) {
 	cluster, err := p.get(ctx)
 	if err != nil {
@@ -29,15 +29,16 @@ func (p *Provider) Cluster(ctx context.Context) (upgrade.Cluster, error) {
 		return upgrade.Cluster{}, fmt.Errorf("get the versions offered in %s: %w", p.name.parent(), err)
 	}
 	operations, unread := p.operations(ctx)
-	if ctx.Err() != nil {
-		return upgrade.Cluster{}, context.Cause(ctx)
-	}
 	c, err := Read(p.name, cluster, server, operations, time.Now())
 	if err != nil {
 		return upgrade.Cluster{}, err
 	}
 	if unread != nil {
 		c.Unread[upgrade.ReadOperations] = unread.Error()
+	}
+	p.readProject(ctx, &c)
+	if ctx.Err() != nil {
+		return upgrade.Cluster{}, context.Cause(ctx)
 	}
 	return c, nil
 }

@@ -61,39 +61,23 @@ func (in Input) inRange(r upgrade.PodRange) []upgrade.Finding {
 	return []upgrade.Finding{f}
 }
 
-// peak is the most addresses of the range that steps take at one time beyond those that are taken now: pools that are migrated one after the
-// other take those of one at a time. False: how many a node takes is not known.
+// peak is the most addresses of the range that steps take at one time beyond those that are taken now. False: how many a node takes is not known.
 func (in Input) peak(key string, steps []upgrade.Step) (int64, bool) {
-	var taken, most int64
-	for _, s := range steps {
-		r := in.pool(s.Pool).PodRange
+	known := true
+	most := in.surge(steps, func(p upgrade.PoolPlan) int64 {
+		r := in.pool(p.Name).PodRange
 		if rangeKey(r) != key {
-			continue
+			return 0
 		}
-		if r.PerNode <= 0 {
-			return 0, false
-		}
-		for _, p := range in.migrated() {
-			switch {
-			case p.Name != s.Pool:
-			case s.Kind == upgrade.CreatePool: // an earlier run may have made some of its nodes
-				taken += int64(max(0, p.NodesPerZone*len(p.Zones)-len(in.State.PoolNodes(p.NewName)))) * r.PerNode
-			case s.Kind == upgrade.DeletePool:
-				taken -= int64(len(p.Nodes)) * r.PerNode
-			}
-		}
-		most = max(most, taken)
-	}
-	return most, true
+		known = known && r.PerNode > 0
+		return r.PerNode
+	})
+	return most, known
 }
 
 // makeRoom says how to come by with free addresses.
 func (in Input) makeRoom(key string, free int64) string {
-	var oneByOne []upgrade.Step
-	for _, p := range in.migrated() {
-		oneByOne = append(oneByOne, upgrade.NewStep(upgrade.CreatePool, p.Name, ""), upgrade.NewStep(upgrade.DeletePool, p.Name, ""))
-	}
-	if needs, ok := in.peak(key, oneByOne); ok && needs <= free {
+	if needs, ok := in.peak(key, in.oneByOne()); ok && needs <= free {
 		return " # delete-old-pools: each, so that a pool's addresses are free again before the next one is made"
 	}
 	// Another range does not help: a new pool has its old one's configuration, and the range is part of that.

@@ -47,6 +47,7 @@ func Checks() []Check {
 	return []Check{
 		controlPlaneBehind(), newerPool(), goesOn(), poolNameTaken(), otherCluster(),
 		autopilot(), pendingOperation(), poolTrouble(), maintenanceWindow(), maintenanceExclusion(), podRange(), managedElsewhere(), autoprovisioning(), skew(),
+		providerPermissions(), surgeQuota(),
 		unreadyNodes(), foreignCordons(), imageDrift(), pinnedToPool(), removedLabels(),
 		permissions(), webhooks(), deprecatedAPIs(), localVolumes(), zonalVolumes(), unboundVolumes(), hostPaths(),
 		externalTrafficLocal(), noEndpoints(), noReadinessProbe(), crashing(), pdbWithoutController(), unhealthyBlocks(),

@@ -25,8 +25,8 @@ type Target struct {
 	Kube *rest.Config
 	// Endpoint is one of gke.Endpoints, for a nil Kube.
 	Endpoint string
-	// ContainerAPI is another endpoint of Google's container API, empty for Google's.
-	ContainerAPI string
+	// APIs are where Google's APIs are.
+	APIs gke.APIs
 	// Namespace is where runs are recorded.
 	Namespace string
 	// UserAgent is how the process names itself to the APIs.
@@ -60,7 +60,7 @@ func (b *BadRequest) Unwrap() error { return b.err }
 // Connect finds out how the cluster is reached, and that it is the one that is meant.
 func Connect(ctx context.Context, t Target) (_ *Session, err error) {
 	s := &Session{target: t}
-	if s.provider, err = gke.Connect(ctx, t.Name, t.ContainerAPI, t.UserAgent); err != nil {
+	if s.provider, err = gke.Connect(ctx, t.Name, t.APIs, t.UserAgent); err != nil {
 		return nil, err
 	}
 	defer func() {

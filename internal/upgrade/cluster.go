@@ -33,6 +33,9 @@ type Cluster struct {
 	Maintenance Maintenance `json:"-"`
 	// ManagedBy is the tool that made the cluster and will want it back as it was ("Terraform"), empty if none is known.
 	ManagedBy string `json:"-"`
+	// Permissions are what an upgrade needs of the provider, and Quotas those of the cluster's region: none where the provider has no such thing.
+	Permissions []ProviderPermission `json:"-"`
+	Quotas      []Quota              `json:"-"`
 	// Unread says why something could not be read of the provider, by its Source. What needs it is unknown then, and never fine.
 	Unread map[Source]string `json:"-"`
 }

@@ -9,7 +9,8 @@
 // Served are GetCluster, GetServerConfig, CreateNodePool, GetNodePool, ListNodePools, DeleteNodePool, SetNodePoolAutoscaling,
 // GetOperation and ListOperations, with resource names in the modern form (projects/P/locations/L/clusters/C). What GKE only tells of a
 // cluster (its maintenance policy, who manages it, how full its address ranges are) it tells as it is given. Any other call
-// answers Unimplemented, is logged as an error and shows up in [Server.Unimplemented].
+// answers Unimplemented, is logged as an error and shows up in [Server.Unimplemented]. Over HTTP, Resource Manager's
+// projects.testIamPermissions and Compute Engine's regions.get are served, of which [Server.Deny] and [Server.SetQuota] decide the answers.
 //
 // It differs from GKE where a test is better served. Creating a pool refuses output-only fields, so that a clone that forgot
 // to clear one is found out. One operation at a time may change a cluster, whatever it changes. Deleting a pool does not
@@ -61,6 +62,7 @@ type Server struct {
 	faults     []*Fault
 	calls      []Call
 	killed     []PodKilled
+	project    project
 }
 
 // Start listens on a free port of 127.0.0.1. The emulator ends with [Server.Close] or with ctx.
@@ -74,6 +76,11 @@ func Start(ctx context.Context, options Options) (*Server, error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("start the GKE emulator: %w", err)
+	}
+	others, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		_ = listener.Close()
+		return nil, fmt.Errorf("start the emulator of Google's other APIs: %w", err)
 	}
 	s := &Server{
 		options:  options,
@@ -93,7 +100,9 @@ func Start(ctx context.Context, options Options) (*Server, error) {
 			s.log.Error("serve", "error", err)
 		}
 	})
-	context.AfterFunc(s.ctx, s.grpc.Stop) //nolint:contextcheck // s.ctx is a child of ctx
+	s.serveProject(others)
+	context.AfterFunc(s.ctx, s.grpc.Stop)                             //nolint:contextcheck // s.ctx is a child of ctx
+	context.AfterFunc(s.ctx, func() { _ = s.project.server.Close() }) //nolint:contextcheck // and so here
 	return s, nil
 }
 
@@ -105,5 +114,6 @@ func (s *Server) URL() string { return "http://" + s.listener.Addr().String() + 
 func (s *Server) Close() {
 	s.cancel()
 	s.grpc.Stop()
+	_ = s.project.server.Close()
 	s.work.Wait()
 }

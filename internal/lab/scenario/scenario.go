@@ -82,6 +82,7 @@ func Commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"cluster": startCluster, "gke": startGKE, "upshift": RunUpshift, "kubectl": runKubectl, "deploy": deploy, "fault": fault, "calls": calls,
 		"observe": observe, "until": until, "record": record, "signal": signal, "ended": ended, "hold": hold, "held": held, "api": api, "objects": objects,
 		"pool": addPool, "larger": larger, "zone": zone, "user": user,
+		"deny": deny, "quota": quota,
 	}
 }
 
@@ -140,7 +141,22 @@ func startGKE(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Check(err)
 	ts.Defer(srv.Close)
 	Of(ts).GKE = srv
-	ts.Setenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_CONTAINER", srv.URL())
+	for _, e := range srv.Env() {
+		name, value, _ := strings.Cut(e, "=")
+		ts.Setenv(name, value)
+	}
+}
+
+// deny: "deny PERMISSION..." has Google deny permissions, as far as it is asked whether they are given.
+func deny(ts *testscript.TestScript, _ bool, args []string) { Of(ts).GKE.Deny(args...) }
+
+// quota: "quota METRIC LIMIT USED" sets a quota of the cluster's region.
+func quota(ts *testscript.TestScript, _ bool, args []string) {
+	limit, err := strconv.ParseFloat(args[1], 64)
+	ts.Check(err)
+	used, err := strconv.ParseFloat(args[2], 64)
+	ts.Check(err)
+	Of(ts).GKE.SetQuota(args[0], limit, used)
 }
 
 // addPool: "pool NAME" adds a pool that people made, with a node in each zone, and waits for its nodes.

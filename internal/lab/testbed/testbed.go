@@ -183,10 +183,7 @@ func (b *Testbed) keyFile() string { return filepath.Join(b.Lab.Dir(), "service-
 
 // Env points Google's client libraries at the emulators.
 func (b *Testbed) Env() []string {
-	return []string{
-		"CLOUDSDK_API_ENDPOINT_OVERRIDES_CONTAINER=" + b.GKE.URL(),
-		"GOOGLE_APPLICATION_CREDENTIALS=" + b.keyFile(),
-	}
+	return append(b.GKE.Env(), "GOOGLE_APPLICATION_CREDENTIALS="+b.keyFile())
 }
 
 // Kubectl runs kubectl with input on its standard input, and returns what it printed.

@@ -1,0 +1,37 @@
+package preflight
+
+import "github.com/upshift-k8s/upshift/internal/upgrade"
+
+// surge is the most of something that steps take at one time beyond what is taken now, each node of a pool taking what each says: pools that
+// are migrated one after the other take that of one at a time.
+func (in Input) surge(steps []upgrade.Step, each func(upgrade.PoolPlan) int64) int64 {
+	var taken, most int64
+	pools := in.migrated()
+	for _, s := range steps {
+		for _, p := range pools {
+			switch {
+			case p.Name != s.Pool:
+			case s.Kind == upgrade.CreatePool:
+				taken += int64(in.newNodes(p)) * each(p)
+			case s.Kind == upgrade.DeletePool:
+				taken -= int64(len(p.Nodes)) * each(p)
+			}
+		}
+		most = max(most, taken)
+	}
+	return most
+}
+
+// newNodes is how many nodes are made for a pool: an earlier run may have made some already.
+func (in Input) newNodes(p upgrade.PoolPlan) int {
+	return max(0, p.NodesPerZone*len(p.Zones)-len(in.State.PoolNodes(p.NewName)))
+}
+
+// oneByOne is each pool being made and its old one deleted before the next.
+func (in Input) oneByOne() []upgrade.Step {
+	var steps []upgrade.Step
+	for _, p := range in.migrated() {
+		steps = append(steps, upgrade.NewStep(upgrade.CreatePool, p.Name, ""), upgrade.NewStep(upgrade.DeletePool, p.Name, ""))
+	}
+	return steps
+}
