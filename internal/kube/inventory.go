@@ -3,7 +3,10 @@ package kube
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"net"
 	"slices"
 	"sync"
 	"time"
@@ -19,9 +22,9 @@ import (
 // pageSize is how many objects a request for many gets at once.
 const pageSize = 500
 
-// Survey reads what a plan looks at: State, and what the caches have besides, at one time, and the rest by requests of its own before. Needs is what is asked for
-// besides [Needs]. What may not be read is named in Unread, and everything else is there. An API that is away is waited for, and one
-// that stays so is an error: that nothing is known for a moment must not look like a verdict on the cluster.
+// Survey reads what a plan looks at: State, and what the caches have besides, at one time, and the rest by requests of its own before. Needs is
+// what is asked for besides [Needs]. What may not be read is named in Unread, and everything else is there. What fails for a moment is asked
+// for again, and an API that stays away is an error: that nothing is known for a moment must not look like a verdict on the cluster.
 func (c *Cluster) Survey(ctx context.Context, needs []upgrade.Permission) (upgrade.State, upgrade.Inventory, error) {
 	inv := upgrade.Inventory{Unread: map[upgrade.Source]string{}}
 	var mu sync.Mutex
@@ -34,7 +37,7 @@ func (c *Cluster) Survey(ctx context.Context, needs []upgrade.Permission) (upgra
 			defer mu.Unlock()
 			switch {
 			case err == nil:
-			case away(err), ctx.Err() != nil:
+			case away(err), overloaded(err), ctx.Err() != nil:
 				gone = fmt.Errorf("read %s: %w", source, err)
 			default:
 				inv.Unread[source] = err.Error()
@@ -43,8 +46,9 @@ func (c *Cluster) Survey(ctx context.Context, needs []upgrade.Permission) (upgra
 	}
 	// Each writes a part of the Inventory that is its own.
 	var requested, stored []upgrade.APIUse
+	var claims map[string]upgrade.Volume
 	read(upgrade.ReadVolumes, func(ctx context.Context) (err error) {
-		inv.Volumes, err = c.volumes(ctx)
+		claims, err = c.claims(ctx)
 		return err
 	})
 	read(upgrade.ReadNamespaces, func(ctx context.Context) (err error) {
@@ -70,16 +74,18 @@ func (c *Cluster) Survey(ctx context.Context, needs []upgrade.Permission) (upgra
 		return err
 	})
 	reading.Wait()
+	if gone == nil {
+		gone = c.fresh(ctx)
+	}
 	state := c.State()
-	c.listers.describe(&inv)
+	c.listers.describe(&inv, claims)
 	return state, inv, gone
 }
 
-// outlast reads a part, again while that fails because the API is away, for as long as filling the caches may take, or has too much to do.
+// outlast reads a part, again and again while that fails for a reason that may pass, for as long as filling the caches may take.
 func outlast(ctx context.Context, part func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(context.WithValue(ctx, frank{}, true), syncTimeout)
 	defer cancel()
-	left := patience
 	var last error
 	for {
 		attempt, done := context.WithTimeout(ctx, listTimeout)
@@ -88,26 +94,50 @@ func outlast(ctx context.Context, part func(context.Context) error) error {
 		if last != nil && ctx.Err() != nil {
 			return last // says more than that the time is over
 		}
-		last = err
-		var pause time.Duration
-		switch busy := apierrors.IsTooManyRequests(err) || apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err); {
-		case err != nil && away(err):
-			pause = retryEvery
-		case busy && left.Steps > 1:
-			pause = left.Step()
-		default:
+		if last = err; err == nil || !momentary(err) {
 			return err
 		}
 		select {
 		case <-ctx.Done():
 			return err
-		case <-time.After(pause):
+		case <-time.After(retryEvery):
 		}
 	}
 }
 
-// describe fills in what the caches have.
-func (l listers) describe(inv *upgrade.Inventory) {
+// momentary tells the errors that say nothing about what was asked for: an API that is away or has too much to do, an error inside of it, a
+// connection that broke in the middle of an answer.
+func momentary(err error) bool {
+	var broken net.Error
+	return away(err) || overloaded(err) || apierrors.IsInternalError(err) || errors.Is(err, io.ErrUnexpectedEOF) || errors.As(err, &broken)
+}
+
+// overloaded tells the errors by which the API says that it has too much to do.
+func overloaded(err error) bool {
+	return apierrors.IsTooManyRequests(err) || apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// fresh waits until the caches are not behind the cluster, for as long as filling them may take.
+func (c *Cluster) fresh(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, syncTimeout)
+	defer cancel()
+	for {
+		changed := c.Changed()
+		trouble, _ := c.staleness()
+		if trouble == "" {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-time.After(retryEvery): // trouble passes by itself, too
+		case <-ctx.Done():
+			return fmt.Errorf("what is known of the cluster is out of date: %s", trouble)
+		}
+	}
+}
+
+// describe fills in what the caches have. Claims are what was read of them, by namespace/name.
+func (l listers) describe(inv *upgrade.Inventory, claims map[string]upgrade.Volume) {
 	inv.Nodes, inv.Pods = map[string]upgrade.NodeShape{}, map[string]*upgrade.PodShape{}
 	for _, n := range all(l.nodes.List) {
 		inv.Nodes[n.Name] = readNodeShape(n)
@@ -122,6 +152,9 @@ func (l listers) describe(inv *upgrade.Inventory) {
 	slices.SortFunc(inv.Daemons, func(a, b upgrade.Daemon) int {
 		return cmp.Or(cmp.Compare(a.Ref.Namespace, b.Ref.Namespace), cmp.Compare(a.Ref.Name, b.Ref.Name))
 	})
+	if inv.Unread[upgrade.ReadVolumes] == "" {
+		inv.Volumes = l.volumes(claims)
+	}
 	inv.Services = l.readServices()
 }
 

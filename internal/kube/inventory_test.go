@@ -3,6 +3,7 @@ package kube
 import (
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -107,6 +108,48 @@ func TestWhatCannotBeReadIsNamedAndTheRestIsThere(t *testing.T) {
 	}
 }
 
+func TestAnAuthorizerThatFailedHasNotSaidNo(t *testing.T) {
+	c, client := start(t)
+	client.PrependReactor("create", "selfsubjectaccessreviews", func(a clienttesting.Action) (bool, runtime.Object, error) {
+		r := a.(clienttesting.CreateAction).GetObject().(*authorizationv1.SelfSubjectAccessReview)
+		r.Status.EvaluationError = "webhook: no answer"
+		return true, r, nil
+	})
+	inv := survey(t, c)
+	if why := inv.Unread[upgrade.ReadPermissions]; !strings.Contains(why, "webhook: no answer") || len(inv.Permissions) > 0 {
+		t.Errorf("unread: %q, permissions: %v", why, inv.Permissions)
+	}
+}
+
+// TestVolumesAreThoseOfThePodsOfTheState, also of one that was made while other things were read.
+func TestVolumesAreThoseOfThePodsOfTheState(t *testing.T) {
+	const mounting = "spec: {volumes: [{name: d, persistentVolumeClaim: {claimName: data}}]}"
+	old := manifest[corev1.Pod](t, "metadata: {namespace: ns, name: db-0, uid: old}\n"+mounting)
+	c, client := start(t, old,
+		manifest[corev1.PersistentVolume](t, "metadata: {name: pv}\nspec: {local: {path: /mnt}}"),
+		manifest[corev1.PersistentVolumeClaim](t, "metadata: {namespace: ns, name: data}\nspec: {volumeName: pv}"))
+	client.PrependReactor("list", "validatingwebhookconfigurations", func(clienttesting.Action) (bool, runtime.Object, error) {
+		pods := client.CoreV1().Pods("ns")
+		if err := pods.Delete(t.Context(), "db-0", metav1.DeleteOptions{}); err != nil {
+			return false, nil, nil // the second time
+		}
+		if _, err := pods.Create(t.Context(), manifest[corev1.Pod](t, "metadata: {namespace: ns, name: db-0, uid: new}\n"+mounting), metav1.CreateOptions{}); err != nil {
+			t.Error(err)
+		}
+		for changed := c.Changed(); len(c.State().Pods) != 1 || c.State().Pods[0].UID != "new"; changed = c.Changed() {
+			<-changed
+		}
+		return false, nil, nil
+	})
+	state, inv, err := c.Survey(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if uid := state.Pods[0].UID; uid != "new" || len(inv.Volumes["new"]) != 1 || !inv.Volumes["new"][0].Local {
+		t.Errorf("pod %s has the volumes %v", uid, inv.Volumes)
+	}
+}
+
 func TestPermissionsAreAskedForOneByOne(t *testing.T) {
 	c, client := start(t)
 	client.PrependReactor("create", "selfsubjectreviews", func(clienttesting.Action) (bool, runtime.Object, error) {
@@ -188,7 +231,7 @@ func TestWhichWebhooksSeeAnUpgrade(t *testing.T) {
 			"rules: [{operations: ['*'], apiGroups: ['*'], apiVersions: ['*'], resources: ['*/*']}]",
 			&upgrade.Webhook{
 				FailsClosed: true, Timeout: 10 * time.Second, KubeSystem: true, Namespaces: everywhere,
-				Sees: []string{"create pods", "create pods/eviction", "update nodes", "create nodes", "update leases"},
+				Sees: []string{"create pods", "create pods/eviction", "create pods/binding", "delete pods", "update nodes", "create nodes", "create csinodes", "create leases", "update leases"},
 			},
 		},
 		"subresources of pods": {
@@ -203,8 +246,11 @@ func TestWhichWebhooksSeeAnUpgrade(t *testing.T) {
 			"rules: [{operations: [UPDATE], apiGroups: [coordination.k8s.io], apiVersions: [v1], resources: [leases]}]",
 			&upgrade.Webhook{FailsClosed: true, Timeout: 10 * time.Second, Sees: []string{"update leases"}, KubeSystem: true},
 		},
-		"deployments":              {"rules: [{operations: ['*'], apiGroups: [apps], apiVersions: ['*'], resources: ['*']}]", nil},
-		"deletion of pods":         {"rules: [{operations: [DELETE], apiGroups: [''], apiVersions: [v1], resources: [pods]}]", nil},
+		"deployments": {"rules: [{operations: ['*'], apiGroups: [apps], apiVersions: ['*'], resources: ['*']}]", nil},
+		"deletion of pods, a kubelet's last word on them": {
+			"rules: [{operations: [DELETE], apiGroups: [''], apiVersions: [v1], resources: [pods]}]",
+			&upgrade.Webhook{FailsClosed: true, Timeout: 10 * time.Second, Sees: []string{"delete pods"}, KubeSystem: true, Namespaces: everywhere},
+		},
 		"cluster-scoped resources": {"rules: [{operations: [CREATE], apiGroups: [''], apiVersions: [v1], resources: [pods], scope: Cluster}]", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -282,6 +328,22 @@ status: {conditions: [{type: DisruptionAllowed, status: "False", reason: Insuffi
 	}
 }
 
+func TestASurveyOfCachesThatAreBehindIsAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := start(t)
+		c.outage.add(1)
+		c.outage.last = errors.New("connection refused")
+		_, _, err := c.Survey(t.Context(), nil)
+		if err == nil || err.Error() != "what is known of the cluster is out of date: connection refused" {
+			t.Errorf("got %v", err)
+		}
+		time.AfterFunc(5*time.Second, func() { c.outage.add(-1) })
+		if _, _, err := c.Survey(t.Context(), nil); err != nil {
+			t.Errorf("once they have caught up: %v", err)
+		}
+	})
+}
+
 func TestASurveyWaitsForAnAPIThatIsAway(t *testing.T) {
 	for name, test := range map[string]struct {
 		failures int
@@ -291,7 +353,10 @@ func TestASurveyWaitsForAnAPIThatIsAway(t *testing.T) {
 		"for a while":           {5, apierrors.NewServiceUnavailable("restarting"), ""},
 		"for good":              {1000, apierrors.NewServiceUnavailable("restarting"), "read namespaces: restarting"},
 		"busy for a while":      {5, apierrors.NewTooManyRequests("slow down", 1), ""},
-		"busy for good":         {1000, apierrors.NewTooManyRequests("slow down", 1), "unread: slow down"},
+		"busy for good":         {1000, apierrors.NewTooManyRequests("slow down", 1), "read namespaces: slow down"},
+		"an error for a while":  {5, apierrors.NewInternalError(errors.New("leader changed")), ""},
+		"an error for good":     {1000, apierrors.NewInternalError(errors.New("corrupt")), "unread: Internal error occurred: corrupt"},
+		"an answer cut short":   {1, fmt.Errorf("read: %w", io.ErrUnexpectedEOF), ""},
 		"what is not permitted": {1, apierrors.NewForbidden(schema.GroupResource{}, "", errors.New("no")), "unread: forbidden: no"},
 	} {
 		t.Run(name, func(t *testing.T) {

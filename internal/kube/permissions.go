@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -64,6 +65,9 @@ func (c *Cluster) allowed(ctx context.Context, p upgrade.Permission) (bool, erro
 	}, metav1.CreateOptions{})
 	if err != nil {
 		return false, err
+	}
+	if s := review.Status; !s.Allowed && !s.Denied && s.EvaluationError != "" {
+		return false, errors.New(s.EvaluationError) // no answer is not a no
 	}
 	return review.Status.Allowed, nil
 }

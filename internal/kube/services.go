@@ -14,10 +14,14 @@ import (
 
 // readServices returns the Services that select pods, by namespace and name.
 func (l listers) readServices() []upgrade.Service {
-	pods := map[string][]*corev1.Pod{}
+	// By namespace and each of their labels: all pods of a Service are among those that have any one of the labels that it asks for.
+	pods := map[[3]string][]*corev1.Pod{}
 	for _, p := range all(l.pods.List) {
 		if p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed {
-			pods[p.Namespace] = append(pods[p.Namespace], p)
+			for key, value := range p.Labels {
+				at := [3]string{p.Namespace, key, value}
+				pods[at] = append(pods[at], p)
+			}
 		}
 	}
 	endpoints := l.endpoints()
@@ -38,7 +42,14 @@ func (l listers) readServices() []upgrade.Service {
 			service.Targets = append(service.Targets, target)
 		}
 		selector := labels.SelectorFromSet(s.Spec.Selector)
-		for _, p := range pods[s.Namespace] {
+		var few []*corev1.Pod // those with the rarest of the labels
+		first := true
+		for key, value := range s.Spec.Selector {
+			if with := pods[[3]string{s.Namespace, key, value}]; first || len(with) < len(few) {
+				few, first = with, false
+			}
+		}
+		for _, p := range few {
 			if selector.Matches(labels.Set(p.Labels)) {
 				service.Pods = append(service.Pods, string(p.UID))
 			}

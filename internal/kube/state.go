@@ -222,7 +222,10 @@ func (r reader) pod(p *corev1.Pod) upgrade.Pod {
 	return pod
 }
 
-// startUp is how long the pod took from being bound to its node to being Ready, zero where it has not been Ready all the time since.
+// longestStartUp is above what a pod takes to start. One that seems to have taken longer was Ready, and not, and again.
+const longestStartUp = 10 * time.Minute
+
+// startUp is how long the pod took from being bound to its node to being Ready, zero where that cannot be told.
 func startUp(p *corev1.Pod, ready time.Time) time.Duration {
 	for _, c := range p.Status.ContainerStatuses {
 		if c.RestartCount > 0 {
@@ -231,7 +234,9 @@ func startUp(p *corev1.Pod, ready time.Time) time.Duration {
 	}
 	for _, c := range p.Status.Conditions {
 		if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionTrue {
-			return max(0, ready.Sub(c.LastTransitionTime.Time))
+			if took := ready.Sub(c.LastTransitionTime.Time); took > 0 && took < longestStartUp {
+				return took
+			}
 		}
 	}
 	return 0

@@ -11,19 +11,10 @@ import (
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
 
-// volumes returns what pods have mounted of PersistentVolumes, by the pod's UID. A claim that is made for one pod and goes with it
-// (ephemeral) is not among them: the next pod gets another.
-func (c *Cluster) volumes(ctx context.Context) (map[string][]upgrade.Volume, error) {
-	claimed := map[string][]string{} // claims' names by the pod's UID
-	pods := all(c.listers.pods.List)
-	for _, p := range pods {
-		for _, v := range p.Spec.Volumes {
-			if v.PersistentVolumeClaim != nil {
-				claimed[string(p.UID)] = append(claimed[string(p.UID)], v.PersistentVolumeClaim.ClaimName)
-			}
-		}
-	}
-	if len(claimed) == 0 {
+// claims returns what is known of the PersistentVolumes behind all claims, by namespace/name; nothing where no pod has any.
+func (c *Cluster) claims(ctx context.Context) (map[string]upgrade.Volume, error) {
+	claiming := func(p *corev1.Pod) bool { return len(claimed(p)) > 0 }
+	if !slices.ContainsFunc(all(c.listers.pods.List), claiming) {
 		return nil, nil
 	}
 	volumes := map[string]upgrade.Volume{} // by the PersistentVolume's name
@@ -34,7 +25,7 @@ func (c *Cluster) volumes(ctx context.Context) (map[string][]upgrade.Volume, err
 	}); err != nil {
 		return nil, err
 	}
-	claims := map[string]upgrade.Volume{} // by the claim's namespace/name
+	claims := map[string]upgrade.Volume{}
 	if err := each(ctx, c.client.CoreV1().PersistentVolumeClaims("").List, func(o runtime.Object) {
 		if claim, ok := o.(*corev1.PersistentVolumeClaim); ok {
 			claims[claim.Namespace+"/"+claim.Name] = readClaim(claim, volumes)
@@ -42,9 +33,26 @@ func (c *Cluster) volumes(ctx context.Context) (map[string][]upgrade.Volume, err
 	}); err != nil {
 		return nil, err
 	}
+	return claims, nil
+}
+
+// claimed are the names of the claims that the pod has mounted. One that is made for one pod and goes with it (ephemeral) is not among them:
+// the next pod gets another.
+func claimed(p *corev1.Pod) []string {
+	var names []string
+	for _, v := range p.Spec.Volumes {
+		if v.PersistentVolumeClaim != nil {
+			names = append(names, v.PersistentVolumeClaim.ClaimName)
+		}
+	}
+	return names
+}
+
+// volumes are what pods have mounted of PersistentVolumes, by the pod's UID.
+func (l listers) volumes(claims map[string]upgrade.Volume) map[string][]upgrade.Volume {
 	read := map[string][]upgrade.Volume{}
-	for _, p := range pods {
-		for _, name := range claimed[string(p.UID)] {
+	for _, p := range all(l.pods.List) {
+		for _, name := range claimed(p) {
 			v, ok := claims[p.Namespace+"/"+name]
 			if !ok {
 				v = upgrade.Volume{Claim: name, Unbound: "there is no such claim"}
@@ -52,7 +60,7 @@ func (c *Cluster) volumes(ctx context.Context) (map[string][]upgrade.Volume, err
 			read[string(p.UID)] = append(read[string(p.UID)], v)
 		}
 	}
-	return read, nil
+	return read
 }
 
 func readClaim(claim *corev1.PersistentVolumeClaim, volumes map[string]upgrade.Volume) upgrade.Volume {

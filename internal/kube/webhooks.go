@@ -30,8 +30,12 @@ type act struct {
 var upgradeActs = []act{
 	{"create pods", admissionv1.Create, "", "pods", true},
 	{"create pods/eviction", admissionv1.Create, "", "pods/eviction", true},
+	{"create pods/binding", admissionv1.Create, "", "pods/binding", true},
+	{"delete pods", admissionv1.Delete, "", "pods", true}, // a kubelet's last word on a pod that has stopped
 	{"update nodes", admissionv1.Update, "", "nodes", false},
 	{"create nodes", admissionv1.Create, "", "nodes", false},
+	{"create csinodes", admissionv1.Create, "storage.k8s.io", "csinodes", false},
+	{"create leases", admissionv1.Create, "coordination.k8s.io", "leases", true},
 	{"update leases", admissionv1.Update, "coordination.k8s.io", "leases", true},
 }
 
