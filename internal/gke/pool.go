@@ -63,13 +63,18 @@ func taints(of []*containerpb.NodeTaint) []upgrade.Taint {
 func trouble(np *containerpb.NodePool) string {
 	switch status := np.GetStatus(); status {
 	case containerpb.NodePool_ERROR, containerpb.NodePool_RUNNING_WITH_ERROR:
-		text := "GKE has it in status " + status.String()
-		for _, c := range np.GetConditions() {
-			text += ": " + c.GetMessage()
-		}
-		return text
+		return told(status.String(), np.GetConditions())
 	}
 	return ""
+}
+
+// told is what GKE says about something that is not as it should be.
+func told(status string, conditions []*containerpb.StatusCondition) string {
+	text := "GKE has it in status " + status
+	for _, c := range conditions {
+		text += ": " + c.GetMessage()
+	}
+	return text
 }
 
 // configOf returns a copy of the pool without its name, version and size, and without anything that GKE computes. All

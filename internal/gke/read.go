@@ -54,6 +54,12 @@ func Read(name Name, cluster *containerpb.Cluster, server *containerpb.ServerCon
 		Unread:    map[upgrade.Source]string{},
 	}
 	c.Channel, c.Versions = versions(cluster, server)
+	switch status := cluster.GetStatus(); status {
+	case containerpb.Cluster_STOPPING, containerpb.Cluster_ERROR:
+		c.Trouble, c.Unusable = told(status.String(), cluster.GetConditions()), true
+	case containerpb.Cluster_DEGRADED:
+		c.Trouble = told(status.String(), cluster.GetConditions())
+	}
 	c.Operations = underWay(name, operations)
 	var err error
 	if c.Maintenance, err = maintenance(cluster.GetMaintenancePolicy().GetWindow(), now); err != nil {

@@ -43,6 +43,21 @@ func TestWhatGKEDoesByItself(t *testing.T) {
 	}
 }
 
+func TestWhatIsWrongWithTheClusterIsRead(t *testing.T) {
+	for status, want := range map[string]struct {
+		trouble  string
+		unusable bool
+	}{
+		"RUNNING": {}, "RECONCILING": {}, "DEGRADED": {"GKE has it in status DEGRADED: the CA has expired", false},
+		"ERROR": {"GKE has it in status ERROR: the CA has expired", true}, "STOPPING": {"GKE has it in status STOPPING: the CA has expired", true},
+	} {
+		c := read(t, fmt.Sprintf(`{"status": %q, "conditions": [{"message": "the CA has expired"}]}`, status))
+		if c.Trouble != want.trouble || c.Unusable != want.unusable {
+			t.Errorf("%s: got %q, %t", status, c.Trouble, c.Unusable)
+		}
+	}
+}
+
 func TestTheToolThatMadeThemIsKnownByItsLabel(t *testing.T) {
 	c := read(t, `{"resourceLabels": {"goog-terraform-provisioned": "true", "managed-by-cnrm": "true"}, "nodePools": [
 		{"name": "a", "config": {"resourceLabels": {"goog-terraform-provisioned": "true"}}},

@@ -128,25 +128,24 @@ func TestVolumesAreThoseOfThePodsOfTheState(t *testing.T) {
 	c, client := start(t, old,
 		manifest[corev1.PersistentVolume](t, "metadata: {name: pv}\nspec: {local: {path: /mnt}}"),
 		manifest[corev1.PersistentVolumeClaim](t, "metadata: {namespace: ns, name: data}\nspec: {volumeName: pv}"))
-	client.PrependReactor("list", "validatingwebhookconfigurations", func(clienttesting.Action) (bool, runtime.Object, error) {
-		pods := client.CoreV1().Pods("ns")
-		if err := pods.Delete(t.Context(), "db-0", metav1.DeleteOptions{}); err != nil {
-			return false, nil, nil // the second time
-		}
-		if _, err := pods.Create(t.Context(), manifest[corev1.Pod](t, "metadata: {namespace: ns, name: db-0, uid: new}\n"+mounting), metav1.CreateOptions{}); err != nil {
-			t.Error(err)
-		}
-		for changed := c.Changed(); len(c.State().Pods) != 1 || c.State().Pods[0].UID != "new"; changed = c.Changed() {
-			<-changed
-		}
-		return false, nil, nil
-	})
-	state, inv, err := c.Survey(t.Context(), nil)
+	claims, err := c.claims(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if uid := state.Pods[0].UID; uid != "new" || len(inv.Volumes["new"]) != 1 || !inv.Volumes["new"][0].Local {
-		t.Errorf("pod %s has the volumes %v", uid, inv.Volumes)
+	pods := client.CoreV1().Pods("ns")
+	if err := pods.Delete(t.Context(), "db-0", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := pods.Create(t.Context(), manifest[corev1.Pod](t, "metadata: {namespace: ns, name: db-0, uid: new}\n"+mounting), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for changed := c.Changed(); len(c.State().Pods) != 1 || c.State().Pods[0].UID != "new"; changed = c.Changed() {
+		<-changed
+	}
+	var inv upgrade.Inventory
+	c.listers.describe(&inv, claims)
+	if len(inv.Volumes["new"]) != 1 || !inv.Volumes["new"][0].Local {
+		t.Errorf("the new pod has the volumes %v", inv.Volumes)
 	}
 }
 

@@ -46,7 +46,7 @@ type Check struct {
 func Checks() []Check {
 	return []Check{
 		controlPlaneBehind(), newerPool(), goesOn(), poolNameTaken(), otherCluster(),
-		autopilot(), pendingOperation(), poolTrouble(), maintenanceWindow(), maintenanceExclusion(), podRange(), managedElsewhere(), autoprovisioning(), skew(),
+		autopilot(), clusterTrouble(), pendingOperation(), poolTrouble(), maintenanceWindow(), maintenanceExclusion(), podRange(), managedElsewhere(), autoprovisioning(), skew(),
 		providerPermissions(), surgeQuota(),
 		unreadyNodes(), foreignCordons(), imageDrift(), pinnedToPool(), removedLabels(),
 		permissions(), webhooks(), deprecatedAPIs(), localVolumes(), zonalVolumes(), unboundVolumes(), hostPaths(),

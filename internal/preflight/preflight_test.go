@@ -160,6 +160,10 @@ func TestWhatIsFound(t *testing.T) {
 			runner := upgrade.Ref{Kind: "EphemeralRunner", Namespace: "shop", Name: "runner-abc", UID: "r"}
 			s.State.Pods = append(s.State.Pods, upgrade.Pod{Namespace: "shop", Name: "runner-abc", UID: "runner", Node: "n1", Workload: runner, Ready: true, OneOff: true, EmptyDirs: []string{"work"}})
 		}, []string{"info running-jobs EphemeralRunner shop/runner-abc"}},
+		"a cluster that is degraded": {func(s *upgrade.Snapshot) { s.Cluster.Trouble = "GKE has it in status DEGRADED: CA expired" }, []string{"warning cluster-trouble Cluster cluster-1"}},
+		"a cluster that is being deleted": {func(s *upgrade.Snapshot) {
+			s.Cluster.Trouble, s.Cluster.Unusable = "GKE has it in status STOPPING", true
+		}, []string{"blocker cluster-trouble Cluster cluster-1"}},
 		"a pool that is empty, in a cluster whose other nodes are known": {func(s *upgrade.Snapshot) {
 			s.Cluster.Pools = append(s.Cluster.Pools, upgrade.Pool{Name: "gpu", Version: "1.33.5-gke.1", Zones: []string{"a"}})
 		}, []string{"blocker other-cluster NodePool gpu"}},

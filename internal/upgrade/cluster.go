@@ -28,6 +28,10 @@ type Cluster struct {
 	Autopilot bool `json:"-"`
 	// Autoprovisioning tells that an autoscaler makes and deletes node pools by itself.
 	Autoprovisioning bool `json:"-"`
+	// Trouble is the provider's own word on a cluster that is in an error state or degraded, empty if all is well; Unusable tells that nothing can be
+	// done with it, since it is in an error state or being deleted.
+	Trouble  string `json:"-"`
+	Unusable bool   `json:"-"`
 	// Operations are those under way.
 	Operations  []Operation `json:"-"`
 	Maintenance Maintenance `json:"-"`
