@@ -114,13 +114,20 @@ func (s *scene) done(want bool) {
 	}
 }
 
-func TestDaemonSetMirrorAndFinishedPodsStay(t *testing.T) {
-	s := newScene(t)
-	s.workload("DaemonSet/agent", 1, "old")
-	s.pod("mirror", "", "old").Mirror = true
-	s.pod("finished", "", "old").Finished = true
-	s.next()
-	s.done(true)
+func TestPodsThatLeaveWithTheirNodeAreNotEvictedNorWaitedFor(t *testing.T) {
+	for name, pod := range map[string]func(*scene){
+		"a static pod":                     func(s *scene) { s.pod("static", "", "old").Mirror = true },
+		"a DaemonSet's pod":                func(s *scene) { s.workload("DaemonSet/agent", 1, "old") },
+		"a finished pod":                   func(s *scene) { s.pod("finished", "", "old").Finished = true },
+		"a finished pod of a spent budget": func(s *scene) { s.budget("web", 0); s.workload("web", 1, "old"); s.get("web-1").Finished = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t)
+			pod(s)
+			s.next()
+			s.done(true)
+		})
+	}
 }
 
 func TestADrainIsDoneOnlyWhenTheReplacementIsReadyAndServes(t *testing.T) {
@@ -353,17 +360,24 @@ func TestAStatefulSetsReplacementWithTheSameNameIsAnotherPod(t *testing.T) {
 	}
 }
 
-func TestBarePodsStayWithoutConsentAndGoWithIt(t *testing.T) {
-	s := newScene(t)
-	s.pod("bare", "", "old")
-	s.next()
-	s.waits("Pod ns/bare: no controller will make it again, and allow-bare-pods was not given")
-	s.tracker = newTracker("old", Options{LoseBarePods: true}, s.State)
-	s.next("bare")
-	s.answer("bare", upgrade.Accepted, "")
-	s.gone("bare")
-	s.next()
-	s.done(true)
+func TestPodsThatNobodyMakesAgainStayWithoutConsentAndGoWithIt(t *testing.T) {
+	for name, controller := range map[string]upgrade.Ref{
+		"a bare pod":                            {},
+		"a pod whose controller does not exist": {Kind: "ReplicaSet", Namespace: "ns", Name: "deleted"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t)
+			s.pod("bare", "", "old").Orphan = controller
+			s.next()
+			s.waits("Pod ns/bare: no controller will make it again, and allow-bare-pods was not given")
+			s.tracker = newTracker("old", Options{LoseBarePods: true}, s.State)
+			s.next("bare")
+			s.answer("bare", upgrade.Accepted, "")
+			s.gone("bare")
+			s.next()
+			s.done(true)
+		})
+	}
 }
 
 func TestARunningJobIsLeftToFinish(t *testing.T) {
