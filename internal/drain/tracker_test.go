@@ -347,16 +347,20 @@ func TestAnUnschedulableReplacementStopsFurtherEvictions(t *testing.T) {
 }
 
 func TestAStatefulSetsReplacementWithTheSameNameIsAnotherPod(t *testing.T) {
-	s := newScene(t)
-	s.workload("StatefulSet/db", 1, "old")
-	s.next("db-1")
-	s.answer("db-1", upgrade.Accepted, "")
-	s.gone("db-1")
-	s.pod("db-1", "db", "new").UID = "another"
-	s.next()
-	s.done(true)
-	if len(s.tracker.moves) != 1 {
-		t.Errorf("%d pods moved, want 1", len(s.tracker.moves))
+	for node, evicted := range map[string][]string{"new": nil, "old": {"db-1"}} { // old: it was bound a moment before the cordon
+		t.Run(node, func(t *testing.T) {
+			s := newScene(t)
+			s.workload("StatefulSet/db", 1, "old")
+			s.next("db-1")
+			s.answer("db-1", upgrade.Accepted, "")
+			s.gone("db-1")
+			s.pod("db-1", "db", node).UID = "another"
+			s.next(evicted...)
+			s.done(evicted == nil)
+			if len(s.tracker.moves) != 1 || s.tracker.moves[0].Pod.UID != "db-1" {
+				t.Errorf("moves: %v", s.tracker.moves)
+			}
+		})
 	}
 }
 
