@@ -203,6 +203,8 @@ func budgetReason(b upgrade.Budget) string {
 		return fmt.Sprintf("PodDisruptionBudget %s was changed, and does not show yet what it allows", b.Key())
 	case b.Allowed > 0:
 		return fmt.Sprintf("PodDisruptionBudget %s does not show yet what the last eviction took from it", b.Key())
+	case b.Trouble != "":
+		return fmt.Sprintf("PodDisruptionBudget %s allows no eviction, since Kubernetes cannot work it out (%s)", b.Key(), b.Trouble)
 	}
 	return fmt.Sprintf("PodDisruptionBudget %s allows no eviction now (%s)", b.Key(), b.Why())
 }

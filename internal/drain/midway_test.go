@@ -141,3 +141,14 @@ func TestABudgetWhoseStatusIsOfAnEarlierSpecIsNotBelieved(t *testing.T) {
 	s.budget("web", 1)
 	s.next("web-1")
 }
+
+func TestABudgetThatKubernetesCannotWorkOutIsNotSaidToBeSpent(t *testing.T) {
+	s := newScene(t)
+	s.budget("web", 0)
+	s.workload("web", 1, "old")
+	b := s.Budgets["ns/web"]
+	b.Trouble = "found no controllers for pod web-1"
+	s.Budgets["ns/web"] = b
+	s.next()
+	s.waits("web-1: PodDisruptionBudget ns/web allows no eviction, since Kubernetes cannot work it out (found no controllers for pod web-1)")
+}
