@@ -2,6 +2,7 @@ package drain
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -138,6 +139,8 @@ func (t *tracker) unguarded(v view, p upgrade.Pod) string {
 	switch {
 	case !p.Ready || uid == "":
 		return ""
+	case t.unanswered(v, p):
+		return "another of them may be leaving"
 	case t.lost[uid] != nil:
 		return v.short[uid]
 	case t.options.Resumed:
@@ -146,6 +149,20 @@ func (t *tracker) unguarded(v view, p upgrade.Pod) string {
 		}
 	}
 	return ""
+}
+
+// unanswered tells that it is not known whether another pod of p's workload was evicted: the API was asked a moment ago and did not say.
+func (t *tracker) unanswered(v view, p upgrade.Pod) bool {
+	for uid, other := range v.here {
+		a := t.attempts[uid]
+		if uid == p.UID || a == nil || t.isLeaving(other) || !slices.Equal(a.slots, slots(p)) {
+			continue
+		}
+		if a.answer.Kind == upgrade.NotNow && v.now.Before(a.notBefore) {
+			return true
+		}
+	}
+	return false
 }
 
 // budgetHolds asks the cached budget, and the last answer about p.
@@ -181,8 +198,13 @@ func (t *tracker) budgetHolds(d *decision, v view, p upgrade.Pod, a *attempt) (u
 }
 
 func budgetReason(b upgrade.Budget) string {
-	if b.Allowed > 0 {
+	switch {
+	case b.Allowed > 0 && !b.Current:
+		return fmt.Sprintf("PodDisruptionBudget %s was changed, and does not show yet what it allows", b.Key())
+	case b.Allowed > 0:
 		return fmt.Sprintf("PodDisruptionBudget %s does not show yet what the last eviction took from it", b.Key())
+	case b.Trouble != "":
+		return fmt.Sprintf("PodDisruptionBudget %s allows no eviction, since Kubernetes cannot work it out (%s)", b.Key(), b.Trouble)
 	}
 	return fmt.Sprintf("PodDisruptionBudget %s allows no eviction now (%s)", b.Key(), b.Why())
 }

@@ -317,6 +317,9 @@ func (t *tracker) answered(p upgrade.Pod, answer upgrade.Answer, now time.Time) 
 		a.notBefore = now.Add(retryLast)
 		return
 	}
+	if answer.Kind == upgrade.AlreadyGone {
+		t.leave(p, now) // the cache is behind, and its workload has lost it
+	}
 	a.notBefore = now.Add(max(answer.RetryAfter, min(retryLast, retryFirst<<min(a.tries-1, 4))))
 }
 

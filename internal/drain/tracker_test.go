@@ -114,13 +114,20 @@ func (s *scene) done(want bool) {
 	}
 }
 
-func TestDaemonSetMirrorAndFinishedPodsStay(t *testing.T) {
-	s := newScene(t)
-	s.workload("DaemonSet/agent", 1, "old")
-	s.pod("mirror", "", "old").Mirror = true
-	s.pod("finished", "", "old").Finished = true
-	s.next()
-	s.done(true)
+func TestPodsThatLeaveWithTheirNodeAreNotEvictedNorWaitedFor(t *testing.T) {
+	for name, pod := range map[string]func(*scene){
+		"a static pod":                     func(s *scene) { s.pod("static", "", "old").Mirror = true },
+		"a DaemonSet's pod":                func(s *scene) { s.workload("DaemonSet/agent", 1, "old") },
+		"a finished pod":                   func(s *scene) { s.pod("finished", "", "old").Finished = true },
+		"a finished pod of a spent budget": func(s *scene) { s.budget("web", 0); s.workload("web", 1, "old"); s.get("web-1").Finished = true },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t)
+			pod(s)
+			s.next()
+			s.done(true)
+		})
+	}
 }
 
 func TestADrainIsDoneOnlyWhenTheReplacementIsReadyAndServes(t *testing.T) {
@@ -340,30 +347,41 @@ func TestAnUnschedulableReplacementStopsFurtherEvictions(t *testing.T) {
 }
 
 func TestAStatefulSetsReplacementWithTheSameNameIsAnotherPod(t *testing.T) {
-	s := newScene(t)
-	s.workload("StatefulSet/db", 1, "old")
-	s.next("db-1")
-	s.answer("db-1", upgrade.Accepted, "")
-	s.gone("db-1")
-	s.pod("db-1", "db", "new").UID = "another"
-	s.next()
-	s.done(true)
-	if len(s.tracker.moves) != 1 {
-		t.Errorf("%d pods moved, want 1", len(s.tracker.moves))
+	for node, evicted := range map[string][]string{"new": nil, "old": {"db-1"}} { // old: it was bound a moment before the cordon
+		t.Run(node, func(t *testing.T) {
+			s := newScene(t)
+			s.workload("StatefulSet/db", 1, "old")
+			s.next("db-1")
+			s.answer("db-1", upgrade.Accepted, "")
+			s.gone("db-1")
+			s.pod("db-1", "db", node).UID = "another"
+			s.next(evicted...)
+			s.done(evicted == nil)
+			if len(s.tracker.moves) != 1 || s.tracker.moves[0].Pod.UID != "db-1" {
+				t.Errorf("moves: %v", s.tracker.moves)
+			}
+		})
 	}
 }
 
-func TestBarePodsStayWithoutConsentAndGoWithIt(t *testing.T) {
-	s := newScene(t)
-	s.pod("bare", "", "old")
-	s.next()
-	s.waits("Pod ns/bare: no controller will make it again, and allow-bare-pods was not given")
-	s.tracker = newTracker("old", Options{LoseBarePods: true}, s.State)
-	s.next("bare")
-	s.answer("bare", upgrade.Accepted, "")
-	s.gone("bare")
-	s.next()
-	s.done(true)
+func TestPodsThatNobodyMakesAgainStayWithoutConsentAndGoWithIt(t *testing.T) {
+	for name, controller := range map[string]upgrade.Ref{
+		"a bare pod":                            {},
+		"a pod whose controller does not exist": {Kind: "ReplicaSet", Namespace: "ns", Name: "deleted"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScene(t)
+			s.pod("bare", "", "old").Orphan = controller
+			s.next()
+			s.waits("Pod ns/bare: no controller will make it again, and allow-bare-pods was not given")
+			s.tracker = newTracker("old", Options{LoseBarePods: true}, s.State)
+			s.next("bare")
+			s.answer("bare", upgrade.Accepted, "")
+			s.gone("bare")
+			s.next()
+			s.done(true)
+		})
+	}
 }
 
 func TestARunningJobIsLeftToFinish(t *testing.T) {

@@ -179,7 +179,7 @@ func (l listers) reader(poolLabel string, now time.Time) reader {
 func (r reader) pod(p *corev1.Pod) upgrade.Pod {
 	pod := upgrade.Pod{
 		Namespace: p.Namespace, Name: p.Name, UID: string(p.UID), Node: p.Spec.NodeName,
-		Mirror:   p.Annotations[corev1.MirrorPodAnnotationKey] != "",
+		Mirror:   metav1.HasAnnotation(p.ObjectMeta, corev1.MirrorPodAnnotationKey),
 		Finished: p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed,
 		Pending:  p.Status.Phase == corev1.PodPending,
 		Trouble:  trouble(p),

@@ -56,8 +56,9 @@ func TestPodsBelongToTheControllerThatMakesThemAgain(t *testing.T) {
 	three := int32(3)
 	young := controlled("young", "ReplicaSet", "apps/v1", "unseen")
 	young.CreationTimestamp = metav1.Now()
-	mirror := named("mirror")
+	mirror, odd := named("mirror"), named("odd-mirror")
 	mirror.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: "x"}
+	odd.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: ""} // a kubelet asks only whether it is there
 	c, _ := start(t,
 		&appsv1.Deployment{ObjectMeta: named("web"), Spec: appsv1.DeploymentSpec{Replicas: &three, MinReadySeconds: 7}},
 		&appsv1.ReplicaSet{ObjectMeta: controlled("web-rs", "Deployment", "apps/v1", "web")},
@@ -73,6 +74,7 @@ func TestPodsBelongToTheControllerThatMakesThemAgain(t *testing.T) {
 		&corev1.Pod{ObjectMeta: young},
 		&corev1.Pod{ObjectMeta: named("bare")},
 		&corev1.Pod{ObjectMeta: mirror},
+		&corev1.Pod{ObjectMeta: odd},
 	)
 	s := c.State()
 	got := map[string][2]string{}
@@ -89,6 +91,7 @@ func TestPodsBelongToTheControllerThatMakesThemAgain(t *testing.T) {
 		"young":         {"ReplicaSet ns/unseen", "move"}, // its ReplicaSet may just not be in the cache yet
 		"bare":          {" ", "lose"},
 		"mirror":        {" ", "stay"},
+		"odd-mirror":    {" ", "stay"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
