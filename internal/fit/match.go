@@ -81,8 +81,11 @@ func tolerated(taint upgrade.Taint, tolerations []upgrade.Toleration) bool {
 	})
 }
 
-// cordonTaint is what Kubernetes puts on a node that is cordoned.
-var cordonTaint = upgrade.Taint{Key: "node.kubernetes.io/unschedulable", Effect: "NoSchedule"}
+// ToleratesCordon tells whether the scheduler puts the pod on cordoned nodes, too.
+func ToleratesCordon(p *upgrade.PodShape) bool { return tolerated(CordonTaint, p.Tolerations) }
+
+// CordonTaint is what Kubernetes puts on a node that is cordoned.
+var CordonTaint = upgrade.Taint{Key: "node.kubernetes.io/unschedulable", Effect: "NoSchedule"}
 
 // collide tells whether two pods with these ports cannot share a node. All addresses are one with every address.
 func collide(a, b upgrade.HostPort) bool {

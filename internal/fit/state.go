@@ -277,5 +277,5 @@ func (s *state) looksAt(sc scope, n int32) bool {
 	if repel(there.taints, sc.tolerating.Tolerations) {
 		return false
 	}
-	return !s.closed[n] || tolerated(cordonTaint, sc.tolerating.Tolerations)
+	return !s.closed[n] || tolerated(CordonTaint, sc.tolerating.Tolerations)
 }
