@@ -34,7 +34,8 @@ type Verdict string
 const (
 	// Fits: every pod finds a node, by whatever way of choosing that was tried, and the new nodes are not nearly full.
 	Fits Verdict = "fits"
-	// Tight: every pod finds a node in one way of choosing, but not in all, or a new pool ends up nearly full.
+	// Tight: every pod finds a node in one way of choosing, but not in all; or only once an autoscaler has added one; or a new pool ends up
+	// nearly full.
 	Tight Verdict = "tight"
 	// DoesNotFit: some pod finds no node, whatever way of choosing was tried.
 	DoesNotFit Verdict = "does-not-fit"
@@ -64,6 +65,8 @@ type Stuck struct {
 	// Pods is how many of its pods find no node in all.
 	Pods int
 	Why  Why
+	// Grows is a pool that stays and whose autoscaler may add a node that takes the pod, empty for none.
+	Grows string
 }
 
 // Nearly is the part of a pool's resource above which it counts as nearly full.
@@ -96,24 +99,33 @@ func Simulate(s upgrade.Snapshot, pools []upgrade.PoolPlan, o Options) Result {
 	result.Unmodelled, result.Unread, result.UnreadPools = plan.unmodelled, plan.unread, plan.unreadPools
 	start := newState(m)
 	plan.sort(start)
-	fitting, tries := 0, policies(len(m.pods))
+	// possible counts the ways in which nobody is stuck, and fitting those in which no autoscaler has to help either.
+	possible, fitting, tries := 0, 0, policies(len(m.pods))
+	var stuck, growing []Stuck
 	for i, p := range tries {
 		run := start.clone()
-		stuck := plan.carryOut(run, p)
+		o := plan.carryOut(run, p)
 		if i == 0 {
 			result.Full = plan.full(run)
 		}
-		if len(stuck) == 0 {
+		if len(o.stuck) == 0 {
+			possible++
+		}
+		if len(o.stuck)+len(o.growing) == 0 {
 			fitting++
-		} else if result.Stuck == nil {
-			result.Stuck = stuck
+		}
+		if stuck == nil {
+			stuck = o.stuck
+		}
+		if growing == nil {
+			growing = o.growing
 		}
 	}
 	switch {
-	case fitting == 0:
-		result.Verdict = DoesNotFit
+	case possible == 0:
+		result.Verdict, result.Stuck = DoesNotFit, stuck
 	case fitting < len(tries) || len(result.Full) > 0:
-		result.Verdict = Tight
+		result.Verdict, result.Stuck = Tight, append(growing, stuck...)
 	}
 	return result
 }
@@ -240,33 +252,40 @@ func (g *migration) notModelled(p *upgrade.Pod) []string {
 	return why
 }
 
-// carryOut moves the pods on s, and returns what finds no node.
-func (g *migration) carryOut(s *state, p policy) []Stuck {
+// outcome is what a way of choosing came to.
+type outcome struct {
+	// stuck are the workloads with pods that find no node, and growing those whose pods find one if an autoscaler adds it.
+	stuck, growing []Stuck
+}
+
+// carryOut moves the pods on s.
+func (g *migration) carryOut(s *state, p policy) outcome {
 	s.choose(p)
-	stuck := map[int32]*Stuck{}
-	var order []*Stuck
+	var o outcome
+	at := map[int32]int{}
 	for _, st := range g.steps {
 		s.begin(st)
 		g.placePending(s)
 		for _, n := range st.old {
-			for _, p := range g.drain(s, n) {
-				w := g.pods[p].workload
-				if stuck[w] == nil {
-					stuck[w] = &Stuck{Workload: g.workloads[w], Pool: st.Name, Node: g.nodes[n].name, Pod: g.State.Pods[g.pods[p].of].Ref(), Why: s.why(p)}
-					order = append(order, stuck[w])
+			for _, lost := range g.drain(s, n) {
+				w, list := g.pods[lost].workload, &o.stuck
+				pool := s.grows(lost)
+				if pool != "" {
+					list, w = &o.growing, -2-w
 				}
-				stuck[w].Pods++
+				if _, ok := at[w]; !ok {
+					at[w] = len(*list)
+					pod := &g.State.Pods[g.pods[lost].of]
+					*list = append(*list, Stuck{Workload: g.workloads[g.pods[lost].workload], Pool: st.Name, Node: g.nodes[n].name, Pod: pod.Ref(), Why: s.why(lost), Grows: pool})
+				}
+				(*list)[at[w]].Pods++
 			}
 		}
 		if g.DeleteEach {
 			s.delete(st)
 		}
 	}
-	var list []Stuck
-	for _, one := range order {
-		list = append(list, *one)
-	}
-	return list
+	return o
 }
 
 // begin brings the new pool's nodes and cordons the old one's.
@@ -299,21 +318,56 @@ func (g *migration) placePending(s *state) {
 	}
 }
 
-// drain moves the pods of a node, in the order of their names and then of their arrival, and returns those that find no node.
+// drain moves the pods of a node in rounds, and returns those that find no node: of each workload one pod at a time, all workloads of the
+// node side by side. A replacement that finds no node is tried again when others have found theirs, until nothing changes.
 func (g *migration) drain(s *state, n int32) (stuck []int32) {
-	var stay []int32
+	var stay, leave []int32
 	for _, p := range s.on[n] {
 		if g.pods[p].fate == stays {
 			stay = append(stay, p)
-			continue
+		} else {
+			leave = append(leave, p)
 		}
-		s.take(p)
-		if g.pods[p].fate == moves && !g.left[p] && !s.place(p) && len(g.notModelled(&g.State.Pods[g.pods[p].of])) == 0 {
-			stuck = append(stuck, p)
+	}
+	for _, round := range g.rounds(leave) {
+		for _, p := range round {
+			s.take(p)
 		}
+		s.shuffle(round)
+		stuck = append(stuck, g.settle(s, round)...)
 	}
 	s.on[n] = stay
 	return stuck
+}
+
+// rounds are pods of which each has at most one of a workload, in the order in which the pods come.
+func (g *migration) rounds(pods []int32) [][]int32 {
+	var rounds [][]int32
+	of := map[int32]int{}
+	for _, p := range pods {
+		w := g.pods[p].workload
+		if of[w] == len(rounds) {
+			rounds = append(rounds, nil)
+		}
+		rounds[of[w]] = append(rounds[of[w]], p)
+		of[w]++
+	}
+	return rounds
+}
+
+// settle places pods that have left their node, as often as it helps, and returns those that find none.
+func (g *migration) settle(s *state, pods []int32) []int32 {
+	var waiting []int32
+	for _, p := range pods {
+		if g.pods[p].fate == moves && !g.left[p] {
+			waiting = append(waiting, p)
+		}
+	}
+	for before := -1; len(waiting) > 0 && len(waiting) != before; {
+		before = len(waiting)
+		waiting = slices.DeleteFunc(waiting, s.place)
+	}
+	return slices.DeleteFunc(waiting, func(p int32) bool { return len(g.notModelled(&g.State.Pods[g.pods[p].of])) > 0 })
 }
 
 // full tells which new pools are nearly full.

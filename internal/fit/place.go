@@ -95,6 +95,47 @@ func (sc *scoring) weigh(s *state, p *pod, n, by int32) {
 
 func pair(a, b int32) uint64 { return uint64(a)<<32 | uint64(b) } //nolint:gosec // indexes are not negative
 
+// shuffle puts pods that are evicted at the same time in an order by chance, but for the first ways of choosing: whose replacement comes
+// first is nobody's to say.
+func (s *state) shuffle(pods []int32) {
+	if s.scoring.seed > 0 {
+		s.scoring.chance.Shuffle(len(pods), func(i, j int) { pods[i], pods[j] = pods[j], pods[i] })
+	}
+}
+
+// grows is a pool that stays and whose autoscaler may add a node that takes the pod, which finds none: one like those that it has would
+// when it is empty. It is empty if there is none.
+func (s *state) grows(p int32) string {
+	pod := &s.pods[p]
+	for n := range s.nodes {
+		there := &s.nodes[n]
+		if !there.elastic || s.inUse(pod) || s.against(pod.kind, index(n)) != NoObstacle {
+			continue
+		}
+		if !slices.ContainsFunc(s.kinds[pod.kind].requests, func(r request) bool { return r.amount > there.allocatable[r.resource]-s.bound(index(n), r.resource) }) {
+			return there.pool
+		}
+	}
+	return ""
+}
+
+// bound is what the pods that every node of its kind has, of DaemonSets and static ones, ask for of a node's resource.
+func (s *state) bound(n, resource int32) int64 {
+	sum := int64(0)
+	for _, p := range s.on[n] {
+		pod := &s.pods[p]
+		if pod.kind == none || !pod.everywhere {
+			continue
+		}
+		for _, r := range s.kinds[pod.kind].requests {
+			if r.resource == resource {
+				sum += r.amount
+			}
+		}
+	}
+	return sum
+}
+
 // place puts the pod, which is nowhere, on a node, and tells whether there is one that takes it.
 func (s *state) place(p int32) bool {
 	pod := &s.pods[p]

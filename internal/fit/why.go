@@ -23,7 +23,9 @@ type Reason struct {
 	Resource    string
 	Asked, Most string
 	Never       bool
-	Nodes       int
+	// OnNode tells of an anti-affinity that on some of the nodes it is to pods on the node itself, and to none elsewhere.
+	OnNode bool
+	Nodes  int
 }
 
 // String is like the scheduler's own message: "0 of 6 nodes: 3 insufficient cpu (asks 2, most free is 1.2), 3 did not match the node selector".
@@ -63,13 +65,20 @@ func (o Obstacle) String() string {
 func (w Why) Capacity() bool {
 	return slices.ContainsFunc(w.Reasons, func(r Reason) bool {
 		switch r.Obstacle {
-		case PortTaken, TooManyPods, NotSpread, AntiAffinity, AntiAffinityOfOthers:
+		case PortTaken, TooManyPods:
 			return true
+		case AntiAffinity, AntiAffinityOfOthers:
+			return r.OnNode
 		case Insufficient:
 			return !r.Never
 		}
 		return false
 	})
+}
+
+// Spread tells that a topology spread is in the way.
+func (w Why) Spread() bool {
+	return slices.ContainsFunc(w.Reasons, func(r Reason) bool { return r.Obstacle == NotSpread })
 }
 
 // why looks at every open node.
@@ -79,22 +88,26 @@ func (s *state) why(p int32) Why {
 		obstacle Obstacle
 		resource int32
 	}
-	nodes, most, empty := map[id]int{}, map[id]int64{}, map[id]int64{}
+	nodes, most, empty, onNode := map[id]int{}, map[id]int64{}, map[id]int64{}, map[id]bool{}
 	for n, open := range s.open {
 		if !open {
 			continue
 		}
 		w.Nodes++
 		o, r := s.obstacle(p, int32(n))
+		if o == NoObstacle {
+			continue // a node that has become free since
+		}
 		at := id{o, r}
 		nodes[at]++
+		onNode[at] = onNode[at] || s.onNode(p, int32(n), o)
 		if r != none {
 			most[at] = max(most[at], s.free[n*len(s.resources)+int(r)])
 			empty[at] = max(empty[at], s.nodes[n].allocatable[r])
 		}
 	}
 	for at, count := range nodes {
-		r := Reason{Obstacle: at.obstacle, Nodes: count}
+		r := Reason{Obstacle: at.obstacle, OnNode: onNode[at], Nodes: count}
 		if at.resource != none {
 			r.Resource = s.resources[at.resource]
 			asked := s.asks(p, at.resource)
@@ -110,6 +123,12 @@ func (s *state) why(p int32) Why {
 		return cmp.Or(cmp.Compare(b.Nodes, a.Nodes), cmp.Compare(a.Obstacle, b.Obstacle), strings.Compare(a.Resource, b.Resource))
 	})
 	return w
+}
+
+// onNode tells of an anti-affinity that is in the way whether no pod elsewhere is.
+func (s *state) onNode(p, n int32, o Obstacle) bool {
+	so := s.socials[s.pods[p].social]
+	return (o == AntiAffinity || o == AntiAffinityOfOthers) && !s.meets(so.avoids, n, false) && !s.meets(so.avoided, n, false)
 }
 
 func (s *state) asks(p, resource int32) int64 {
