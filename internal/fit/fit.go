@@ -125,7 +125,7 @@ func Simulate(s upgrade.Snapshot, pools []upgrade.PoolPlan, o Options) Result {
 	case possible == 0:
 		result.Verdict, result.Stuck = DoesNotFit, stuck
 	case fitting < len(tries) || len(result.Full) > 0:
-		result.Verdict, result.Stuck = Tight, append(growing, stuck...)
+		result.Verdict, result.Stuck = Tight, slices.Concat(growing, stuck)
 	}
 	return result
 }

@@ -17,6 +17,12 @@ func Selects(p *upgrade.PodShape, name string, labels map[string]string) bool {
 	return p.NodeTerms == nil || fulfilsAny(p.NodeTerms, name, labels)
 }
 
+// Runs tells whether a DaemonSet with such pods has one on the node.
+func Runs(p *upgrade.PodShape, name string, n upgrade.NodeShape) bool {
+	taints := slices.DeleteFunc(slices.Clone(n.Taints), conditions)
+	return !repel(taints, p.Tolerations) && Selects(p, name, n.Labels)
+}
+
 // fulfilsAny tells whether a node fulfils one of the terms. An empty term is fulfilled by no node.
 func fulfilsAny(terms []upgrade.NodeTerm, name string, labels map[string]string) bool {
 	return slices.ContainsFunc(terms, func(t upgrade.NodeTerm) bool {

@@ -40,9 +40,14 @@ func diskOfNode(v upgrade.Volume) bool { return v.Local && v.Terms != nil }
 
 // move is the remedy of a workload whose volumes cannot go where its pods go.
 func move(owner upgrade.Ref, claims []string) string {
-	names := make([]string, len(claims))
+	return fmt.Sprintf("kubectl get pvc -n %s %s # and copy what is in them to volumes that can be mounted elsewhere", owner.Namespace, claimNames(claims))
+}
+
+// claimNames are claims without their namespaces, as kubectl takes them.
+func claimNames(claims []string) string {
+	list := make([]string, len(claims))
 	for i, c := range claims {
-		_, names[i], _ = strings.Cut(c, "/")
+		_, list[i], _ = strings.Cut(c, "/")
 	}
-	return fmt.Sprintf("kubectl get pvc -n %s %s # and copy what is in them to volumes that can be mounted elsewhere", owner.Namespace, strings.Join(names, " "))
+	return strings.Join(list, " ")
 }
