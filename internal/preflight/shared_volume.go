@@ -58,5 +58,5 @@ func (in Input) attached(p upgrade.Pod) []string {
 
 // share is the remedy of pods that no scaling keeps from sharing.
 func share(owner upgrade.Ref, claims []string) string {
-	return fmt.Sprintf("kubectl describe pvc -n %s %s # and keep all of its pods but one from using it for the time of the upgrade", owner.Namespace, claimNames(claims))
+	return fmt.Sprintf("kubectl describe pvc -n %s %s # and keep all of its pods but one from using it for the time of the upgrade", owner.Namespace, names(claims))
 }
