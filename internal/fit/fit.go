@@ -318,52 +318,57 @@ func (g *migration) placePending(s *state) {
 	}
 }
 
-// drain moves the pods of a node in rounds, and returns those that find no node: of each workload one pod at a time, all workloads of the
-// node side by side. A replacement that finds no node is tried again when others have found theirs, until nothing changes.
+// drain moves the pods of a node, and returns those that find no other: of each workload one pod at a time, the next one when the last one's
+// replacement has its node, all workloads side by side. Replacements come in turn, or by chance.
 func (g *migration) drain(s *state, n int32) (stuck []int32) {
-	var stay, leave []int32
+	var stay, evicted []int32
+	next := map[int32][]int32{}
+	var workloads []int32
 	for _, p := range s.on[n] {
-		if g.pods[p].fate == stays {
+		w := g.pods[p].workload
+		switch {
+		case g.pods[p].fate == stays:
 			stay = append(stay, p)
-		} else {
-			leave = append(leave, p)
+			continue
+		case next[w] == nil:
+			workloads = append(workloads, w)
+		}
+		next[w] = append(next[w], p)
+	}
+	evict := func(workload int32) {
+		if list := next[workload]; len(list) > 0 {
+			s.take(list[0])
+			evicted, next[workload] = append(evicted, list[0]), list[1:]
 		}
 	}
-	for _, round := range g.rounds(leave) {
-		for _, p := range round {
-			s.take(p)
+	for len(workloads) > 0 {
+		for _, w := range workloads {
+			evict(w)
 		}
-		s.shuffle(round)
-		stuck = append(stuck, g.settle(s, round)...)
+		for len(evicted) > 0 {
+			i := s.whose(len(evicted))
+			p := evicted[i]
+			if evicted = slices.Delete(evicted, i, i+1); !g.returns(p) || s.place(p) {
+				evict(g.pods[p].workload)
+				continue
+			}
+			// While one finds no node nothing more is evicted.
+			stuck = append(stuck, g.settle(s, slices.Insert(evicted, 0, p))...)
+			evicted = nil
+		}
+		workloads = slices.DeleteFunc(workloads, func(w int32) bool { return len(next[w]) == 0 })
 	}
 	s.on[n] = stay
 	return stuck
 }
 
-// rounds are pods of which each has at most one of a workload, in the order in which the pods come.
-func (g *migration) rounds(pods []int32) [][]int32 {
-	var rounds [][]int32
-	of := map[int32]int{}
-	for _, p := range pods {
-		w := g.pods[p].workload
-		if of[w] == len(rounds) {
-			rounds = append(rounds, nil)
-		}
-		rounds[of[w]] = append(rounds[of[w]], p)
-		of[w]++
-	}
-	return rounds
-}
+// returns tells whether the pod has a replacement of which it is known what it needs.
+func (g *migration) returns(p int32) bool { return g.pods[p].fate == moves && !g.left[p] }
 
-// settle places pods that have left their node, as often as it helps, and returns those that find none.
+// settle places pods that have left their node, as often as it helps, and returns those that find no other.
 func (g *migration) settle(s *state, pods []int32) []int32 {
-	var waiting []int32
-	for _, p := range pods {
-		if g.pods[p].fate == moves && !g.left[p] {
-			waiting = append(waiting, p)
-		}
-	}
-	for before := -1; len(waiting) > 0 && len(waiting) != before; {
+	waiting := slices.DeleteFunc(pods, func(p int32) bool { return !g.returns(p) })
+	for before := -1; len(waiting) != before; {
 		before = len(waiting)
 		waiting = slices.DeleteFunc(waiting, s.place)
 	}

@@ -27,12 +27,16 @@ const (
 )
 
 // policies are the scheduler's ways, as far as they can be known, and ways that are less lucky with room. The fewer pods there are, the
-// more it is a matter of luck whether all find a node, and the more often chance is tried.
+// more it is a matter of luck whether all find a node, and the more often chance is tried: among equal nodes, and in the order of pods that
+// are evicted side by side.
 func policies(pods int) []policy {
 	list := []policy{{way: balancing}, {way: first}, {way: fullest}, {way: evening}}
 	const enough, most = 60_000, 12
 	for seed := range uint64(min(most, enough/max(1, pods))) {
 		list = append(list, policy{balancing, seed + 1}, policy{evening, seed + 1})
+		if seed < most/3 {
+			list = append(list, policy{fullest, seed + 1})
+		}
 	}
 	return list
 }
@@ -95,12 +99,12 @@ func (sc *scoring) weigh(s *state, p *pod, n, by int32) {
 
 func pair(a, b int32) uint64 { return uint64(a)<<32 | uint64(b) } //nolint:gosec // indexes are not negative
 
-// shuffle puts pods that are evicted at the same time in an order by chance, but for the first ways of choosing: whose replacement comes
-// first is nobody's to say.
-func (s *state) shuffle(pods []int32) {
-	if s.scoring.seed > 0 {
-		s.scoring.chance.Shuffle(len(pods), func(i, j int) { pods[i], pods[j] = pods[j], pods[i] })
+// whose is which of so many replacements comes first: the one that has waited longest, or by chance, but for the first ways of choosing.
+func (s *state) whose(replacements int) int {
+	if s.scoring.seed == 0 {
+		return 0
 	}
+	return s.scoring.chance.IntN(replacements)
 }
 
 // grows is a pool that stays and whose autoscaler may add a node that takes the pod, which finds none: one like those that it has would
