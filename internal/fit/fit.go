@@ -262,24 +262,26 @@ type outcome struct {
 func (g *migration) carryOut(s *state, p policy) outcome {
 	s.choose(p)
 	var o outcome
-	at := map[int32]int{}
+	stuck, growing := map[int32]int{}, map[int32]int{}
 	for _, st := range g.steps {
 		s.begin(st)
 		g.placePending(s)
 		for _, n := range st.old {
-			for _, lost := range g.drain(s, n) {
-				w, list := g.pods[lost].workload, &o.stuck
-				pool := s.grows(lost)
+			g.drain(s, n, func(lost int32) {
+				at, list, pool := stuck, &o.stuck, s.grows(lost)
 				if pool != "" {
-					list, w = &o.growing, -2-w
+					at, list = growing, &o.growing
 				}
-				if _, ok := at[w]; !ok {
-					at[w] = len(*list)
+				w := g.pods[lost].workload
+				i, known := at[w]
+				if !known {
+					i = len(*list)
+					at[w] = i
 					pod := &g.State.Pods[g.pods[lost].of]
-					*list = append(*list, Stuck{Workload: g.workloads[g.pods[lost].workload], Pool: st.Name, Node: g.nodes[n].name, Pod: pod.Ref(), Why: s.why(lost), Grows: pool})
+					*list = append(*list, Stuck{Workload: g.workloads[w], Pool: st.Name, Node: g.nodes[n].name, Pod: pod.Ref(), Why: s.why(lost), Grows: pool})
 				}
-				(*list)[at[w]].Pods++
-			}
+				(*list)[i].Pods++
+			})
 		}
 		if g.DeleteEach {
 			s.delete(st)
@@ -318,9 +320,9 @@ func (g *migration) placePending(s *state) {
 	}
 }
 
-// drain moves the pods of a node, and returns those that find no other: of each workload one pod at a time, the next one when the last one's
+// drain moves the pods of a node, and gives up those that find no other: of each workload one pod at a time, the next one when the last one's
 // replacement has its node, all workloads side by side. Replacements come in turn, or by chance.
-func (g *migration) drain(s *state, n int32) (stuck []int32) {
+func (g *migration) drain(s *state, n int32, giveUp func(int32)) {
 	var stay, evicted []int32
 	next := map[int32][]int32{}
 	var workloads []int32
@@ -353,13 +355,14 @@ func (g *migration) drain(s *state, n int32) (stuck []int32) {
 				continue
 			}
 			// While one finds no node nothing more is evicted.
-			stuck = append(stuck, g.settle(s, slices.Insert(evicted, 0, p))...)
+			for _, stuck := range g.settle(s, slices.Insert(evicted, 0, p)) {
+				giveUp(stuck)
+			}
 			evicted = nil
 		}
 		workloads = slices.DeleteFunc(workloads, func(w int32) bool { return len(next[w]) == 0 })
 	}
 	s.on[n] = stay
-	return stuck
 }
 
 // returns tells whether the pod has a replacement of which it is known what it needs.

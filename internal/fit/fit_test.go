@@ -235,6 +235,11 @@ func TestSimulate(t *testing.T) {
 			s.deployment("a-cache", 100, 1).Affinity = apart("db", zone)
 			s.deployment("db", 100, 1)
 		}, fit.Fits, nil},
+		"two pods that want to be on one node, of which the last one may go anywhere": {func(s *scene) {
+			shape := s.deployment("pair", 100, 1)
+			shape.Affinity = apart("pair", host)
+			s.pod(upgrade.Ref{Kind: "Deployment", Namespace: "shop", Name: "pair", UID: "pair"}, "pair-1", "old-0", shape)
+		}, fit.DoesNotFit, []string{"Deployment shop/pair 1 old-0: 0 of 4 nodes: 4 did not match its pod affinity"}},
 		"a pod that wants to be near one that finds no node": {func(s *scene) {
 			s.deployment("a-cache", 100, 1).Affinity = apart("db", host)
 			s.deployment("db", 9000, 1)

@@ -74,7 +74,7 @@ func (s *state) choose(p policy) {
 		policy: p, chance: rand.New(rand.NewPCG(p.seed, 0)), used: make([][2]int64, len(s.nodes)), //nolint:gosec // the same choice every time
 		alike: map[uint64]int32{}, inZone: map[uint64]int32{},
 	}
-	s.scoring = sc
+	s.scoring, s.growing = sc, map[int32]string{}
 	for i := range s.pods {
 		if n := s.at[i]; n != none {
 			sc.weigh(s, &s.pods[i], n, 1)
@@ -111,12 +111,22 @@ func (s *state) whose(replacements int) int {
 // when it is empty. It is empty if there is none.
 func (s *state) grows(p int32) string {
 	pod := &s.pods[p]
+	if s.inUse(pod) {
+		return ""
+	}
+	if _, known := s.growing[pod.kind]; !known {
+		s.growing[pod.kind] = s.elasticFor(pod.kind)
+	}
+	return s.growing[pod.kind]
+}
+
+func (s *state) elasticFor(k int32) string {
 	for n := range s.nodes {
 		there := &s.nodes[n]
-		if !there.elastic || s.inUse(pod) || s.against(pod.kind, index(n)) != NoObstacle {
+		if !there.elastic || s.against(k, index(n)) != NoObstacle {
 			continue
 		}
-		if !slices.ContainsFunc(s.kinds[pod.kind].requests, func(r request) bool { return r.amount > there.allocatable[r.resource]-s.bound(index(n), r.resource) }) {
+		if !slices.ContainsFunc(s.kinds[k].requests, func(r request) bool { return r.amount > there.allocatable[r.resource]-s.bound(index(n), r.resource) }) {
 			return there.pool
 		}
 	}

@@ -426,6 +426,15 @@ func TestMigrations(t *testing.T) {
 		}
 		result := fit.Simulate(snap, c.plans, fit.Options{DeleteEach: c.deleteEach})
 		said[result.Verdict]++
+		for _, stuck := range result.Stuck {
+			kept := 0
+			for _, r := range stuck.Why.Reasons {
+				kept += r.Nodes
+			}
+			if kept != stuck.Why.Nodes {
+				t.Errorf("cluster %d: %s finds no node, but nothing keeps it from %d of %d: %s", id, stuck.Pod, stuck.Why.Nodes-kept, stuck.Why.Nodes, stuck.Why)
+			}
+		}
 		failed := 0
 		for range tries {
 			stuck := c.migrate(t, s, chance)
