@@ -158,6 +158,9 @@ func (s *state) place(p int32) bool {
 	}
 	so := s.socials[pod.social]
 	id := [2]int32{pod.kind, pod.social}
+	if so.solitary() {
+		id[1] = none // a StatefulSet's pods differ in labels that nobody asks for
+	}
 	if eased, ok := s.hopeless[id]; ok && eased == s.eased(so) {
 		return false
 	}

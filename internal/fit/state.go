@@ -31,7 +31,7 @@ type state struct {
 	// lacks now it lacks until the next pool: nothing leaves an open node.
 	static   [][]Obstacle
 	possible []bitset
-	// hopeless are pods of a kind and social that have found no node, with what has changed for them until then.
+	// hopeless are pods of a kind and social (none for solitary ones) that have found no node, with what has changed for them until then.
 	hopeless map[[2]int32]uint64
 	// growing are the pools that may grow for a kind, as far as they were asked for.
 	growing map[int32]string

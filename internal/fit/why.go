@@ -81,40 +81,46 @@ func (w Why) Spread() bool {
 	return slices.ContainsFunc(w.Reasons, func(r Reason) bool { return r.Obstacle == NotSpread })
 }
 
+// kept is what a reason keeps a pod from: how many nodes, what the one with the most has left of the resource, and in all, and whether on
+// some of them it is a matter of the node alone.
+type kept struct {
+	nodes       int
+	most, empty int64
+	onNode      bool
+}
+
 // why looks at every open node.
 func (s *state) why(p int32) Why {
 	var w Why
-	type id struct {
-		obstacle Obstacle
-		resource int32
-	}
-	nodes, most, empty, onNode := map[id]int{}, map[id]int64{}, map[id]int64{}, map[id]bool{}
+	width := len(s.resources) + 1
+	by := make([]kept, (int(AntiAffinityOfOthers)+1)*width) // by obstacle and resource, none first
 	for n, open := range s.open {
 		if !open {
 			continue
 		}
 		w.Nodes++
 		o, r := s.obstacle(p, int32(n))
-		if o == NoObstacle {
-			continue // a node that has become free since
-		}
-		at := id{o, r}
-		nodes[at]++
-		onNode[at] = onNode[at] || s.onNode(p, int32(n), o)
+		k := &by[int(o)*width+int(r)+1]
+		k.nodes++
+		k.onNode = k.onNode || s.onNode(p, int32(n), o)
 		if r != none {
-			most[at] = max(most[at], s.free[n*len(s.resources)+int(r)])
-			empty[at] = max(empty[at], s.nodes[n].allocatable[r])
+			k.most = max(k.most, s.free[n*len(s.resources)+int(r)])
+			k.empty = max(k.empty, s.nodes[n].allocatable[r])
 		}
 	}
-	for at, count := range nodes {
-		r := Reason{Obstacle: at.obstacle, OnNode: onNode[at], Nodes: count}
-		if at.resource != none {
-			r.Resource = s.resources[at.resource]
-			asked := s.asks(p, at.resource)
-			r.Never = asked > empty[at]
-			r.Asked, r.Most = amount(r.Resource, asked), amount(r.Resource, most[at])
+	for i, k := range by {
+		o, resource := Obstacle(i/width), index(i%width)-1 //nolint:gosec // there are few
+		if k.nodes == 0 || o == NoObstacle {
+			continue
+		}
+		r := Reason{Obstacle: o, OnNode: k.onNode, Nodes: k.nodes}
+		if resource != none {
+			r.Resource = s.resources[resource]
+			asked := s.asks(p, resource)
+			r.Never = asked > k.empty
+			r.Asked, r.Most = amount(r.Resource, asked), amount(r.Resource, k.most)
 			if r.Never {
-				r.Most = amount(r.Resource, empty[at])
+				r.Most = amount(r.Resource, k.empty)
 			}
 		}
 		w.Reasons = append(w.Reasons, r)

@@ -55,11 +55,13 @@ type labelLoss struct {
 	// fresh are the new nodes of each old pool, one of those that are alike, and stays the labels of the nodes that are not drained.
 	fresh map[string][]fit.Node
 	stays []fit.Node
-	// byHand are the labels put by hand on nodes that are drained; lost, by node, what pods that select alike lose of them; and goes whether
-	// pods that select alike can run on some node that the plan makes or leaves.
+	// byHand are the labels put by hand on nodes that are drained.
 	byHand map[string]map[string]string
-	lost   map[selectionOn]map[string]string
-	goes   map[string]bool
+	// everywhere are those that all of a pool's nodes have, with one value.
+	everywhere map[string]map[string]string
+	// lost is what pods that select alike lose of them, by node, and goes whether such pods can run on some node that the plan makes or leaves.
+	lost map[selectionOn]map[string]string
+	goes map[string]bool
 	// selections are what shapes select nodes by.
 	selections map[*upgrade.PodShape]string
 }
@@ -68,7 +70,7 @@ type selectionOn struct{ selection, node string }
 
 func newLabelLoss(in Input) *labelLoss {
 	l := &labelLoss{
-		Input: in, pinned: in.pinned(), removed: in.removed(), planOf: map[string]upgrade.PoolPlan{}, fresh: map[string][]fit.Node{}, byHand: map[string]map[string]string{},
+		Input: in, pinned: in.pinned(), removed: in.removed(), planOf: map[string]upgrade.PoolPlan{}, fresh: map[string][]fit.Node{}, byHand: map[string]map[string]string{}, everywhere: map[string]map[string]string{},
 		lost: map[selectionOn]map[string]string{}, goes: map[string]bool{}, selections: map[*upgrade.PodShape]string{},
 	}
 	for _, p := range in.migrated() {
@@ -78,6 +80,7 @@ func newLabelLoss(in Input) *labelLoss {
 			l.byHand[n] = fit.ByHand(in.pool(p.Name), in.Inventory.Nodes[n].Labels)
 			delete(l.byHand[n], in.Cluster.PoolLabel)
 		}
+		l.everywhere[p.Name] = l.common(p.Nodes)
 	}
 	for _, n := range in.State.Nodes {
 		if _, ok := l.planOf[n.Name]; !ok {
@@ -85,6 +88,21 @@ func newLabelLoss(in Input) *labelLoss {
 		}
 	}
 	return l
+}
+
+// common are the labels put by hand that all of the nodes have, with one value.
+func (l *labelLoss) common(nodes []string) map[string]string {
+	var all map[string]string
+	for i, n := range nodes {
+		if i == 0 {
+			all = maps.Clone(l.byHand[n])
+		}
+		maps.DeleteFunc(all, func(key, value string) bool {
+			there, ok := l.byHand[n][key]
+			return !ok || there != value
+		})
+	}
+	return all
 }
 
 // nodesOf are a pool's nodes of which something is known.
@@ -194,14 +212,12 @@ func asksFor(shape *upgrade.PodShape, key string) bool {
 // remedy gives the pool the labels, if all its nodes have them; there may be others who need nodes without them otherwise.
 func (l *labelLoss) remedy(pool string, labels map[string]string) string {
 	const orAccept = "or accept it if something gives this label to new nodes by itself"
-	uniform := !slices.ContainsFunc(l.State.PoolNodes(pool), func(n upgrade.Node) bool {
-		for key, value := range labels {
-			if there, ok := l.Inventory.Nodes[n.Name].Labels[key]; !ok || there != value {
-				return true
-			}
-		}
-		return false
-	})
+	everywhere := l.everywhere[pool]
+	uniform := true
+	for key, value := range labels {
+		there, ok := everywhere[key]
+		uniform = uniform && ok && there == value
+	}
 	if uniform {
 		return l.label(pool, labels) + " # and plan again; " + orAccept
 	}
