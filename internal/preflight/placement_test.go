@@ -214,6 +214,13 @@ func TestWherePodsMayGo(t *testing.T) {
 		}, []string{
 			"info no-pdb Deployment shop/web has 3 replicas and no PodDisruptionBudget: its pods are moved one at a time, whatever it could do without -> " +
 				"kubectl create poddisruptionbudget web -n shop --max-unavailable 1 --selector app=web"}},
+		"a change that waits for pods to be deleted": {func(s *upgrade.Snapshot) {
+			w := s.State.Workloads["w1"]
+			w.HeldBack = 2
+			s.State.Workloads["w1"] = w
+		}, []string{
+			"warning held-back-update Deployment shop/web has 2 pods that its last change has not reached, since it waits for them to be deleted (updateStrategy OnDelete): the drain would roll it out -> " +
+				"kubectl rollout history deployment web -n shop # and roll the change out, or back, before; or accept it"}},
 		"an adopted pool that is too small": {func(s *upgrade.Snapshot) { adopt(s, 1); web(s).Requests["cpu"] = 3000 }, []string{
 			"blocker fit NodePool pool-1-34-2-gke-100 was made by an earlier run with 1 node, and 3 are needed: the run would wait for the others -> " +
 				"gcloud container clusters resize cluster-1 --node-pool pool-1-34-2-gke-100 --num-nodes 3 --location a --project project",

@@ -51,7 +51,7 @@ func Checks() []Check {
 		permissions(), webhooks(), deprecatedAPIs(), localVolumes(), zonalVolumes(), unboundVolumes(), hostPaths(),
 		externalTrafficLocal(), noEndpoints(), noReadinessProbe(), crashing(), pdbWithoutController(), unhealthyBlocks(),
 		barePods(), emptyDirs(), longGrace(), runningJobs(), overlappingPDBs(), pdbBlocks(), singleReplica(), noPDB(), oneNode(),
-		lostLabels(), fits(), toleratesCordon(), lostTaints(), sharedVolume(),
+		lostLabels(), fits(), toleratesCordon(), lostTaints(), sharedVolume(), heldBackUpdate(),
 	}
 }
 
