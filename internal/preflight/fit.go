@@ -76,15 +76,19 @@ func (in Input) stuck(s fit.Stuck, first bool) upgrade.Finding {
 	if first {
 		f.Problem += fmt.Sprintf("; the drain of node %s would be the first to wait", s.Node)
 	}
+	f.Remedy = in.help(s)
+	return f
+}
+
+// help is what would give the pods a node: more nodes only where these would.
+func (in Input) help(s fit.Stuck) string {
 	switch {
 	case s.Why.Capacity():
-		f.Remedy = in.grow(s.Pool)
+		return in.grow(s.Pool)
 	case s.Why.Spread():
-		f.Remedy = edit(s.Workload, "let its topology spread leave out cordoned nodes (nodeTaintsPolicy: Honor), or be no more than a wish (whenUnsatisfiable: ScheduleAnyway)")
-	default:
-		f.Remedy = describe(s.Workload)
+		return edit(s.Workload, "let its topology spread leave out cordoned nodes (nodeTaintsPolicy: Honor), or be no more than a wish (whenUnsatisfiable: ScheduleAnyway)")
 	}
-	return f
+	return describe(s.Workload)
 }
 
 func (in Input) tight(r fit.Result) []upgrade.Finding {
@@ -107,6 +111,7 @@ func (in Input) tight(r fit.Result) []upgrade.Finding {
 			Problem: fmt.Sprintf("moves to new nodes that are nearly full then: pods ask for %s", strings.Join(full, ", ")),
 		}
 		if s.Pods > 0 {
+			f.Remedy = in.help(s)
 			f.Problem = fmt.Sprintf("moves to new nodes on which its pods have room only by luck: %s may find none (%s)", s.Workload, s.Why)
 			if s.Grows != "" {
 				f.Problem = fmt.Sprintf("has pods that find a node only if the autoscaler adds one to pool %s: those of %s (%s)", s.Grows, s.Workload, s.Why)

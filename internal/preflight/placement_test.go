@@ -2,6 +2,7 @@ package preflight_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -236,6 +237,20 @@ func TestWherePodsMayGo(t *testing.T) {
 		}, []string{
 			"blocker fit Deployment shop/web has 6 pods that find no node once evicted: 0 of 3 nodes: 3 did not satisfy its topology spread; the drain of node n2 would be the first to wait -> " +
 				"kubectl edit deployment web -n shop # let its topology spread leave out cordoned nodes (nodeTaintsPolicy: Honor), or be no more than a wish (whenUnsatisfiable: ScheduleAnyway)"}},
+		"a pod that is kept away from another one by luck, which more nodes do not mend": {func(s *upgrade.Snapshot) {
+			s.Cluster.Pools[0].Zones = []string{"a", "b"}
+			for i := range s.State.Nodes {
+				s.State.Nodes[i].Zone = []string{"a", "b", "b"}[i]
+				s.Inventory.Nodes[s.State.Nodes[i].Name].Labels["topology.kubernetes.io/zone"] = s.State.Nodes[i].Zone
+			}
+			s.State.Pods = slices.DeleteFunc(s.State.Pods, func(p upgrade.Pod) bool { return p.Name == "web-2" || p.Name == "web-3" })
+			apart(s, "topology.kubernetes.io/zone")
+			cache := upgrade.Pod{Namespace: "shop", Name: "cache", UID: "cache", Node: "n1", Workload: upgrade.Ref{Kind: "ReplicaSet", Namespace: "shop", Name: "cache", UID: "c"}, Ready: true}
+			s.State.Pods = append(s.State.Pods, cache)
+			s.Inventory.Pods["cache"] = &upgrade.PodShape{Namespace: "shop", AntiAffinity: web(s).AntiAffinity, NodeSelector: map[string]string{"topology.kubernetes.io/zone": "a"}}
+		}, []string{
+			"warning fit NodePool pool moves to new nodes on which its pods have room only by luck: ReplicaSet shop/cache may find none " +
+				"(0 of 4 nodes: 2 did not match the node selector or affinity, 2 did not match its pod anti-affinity) -> kubectl describe replicaset cache -n shop"}},
 		"pods that keep apart by the node": {func(s *upgrade.Snapshot) { apart(s, "kubernetes.io/hostname"); more(s, 1) }, []string{
 			"blocker fit Deployment shop/web has a pod that finds no node once evicted: 0 of 3 nodes: 3 did not match its pod anti-affinity; the drain of node n3 would be the first to wait -> " + resize}},
 		"pods that keep apart by the zone": {func(s *upgrade.Snapshot) {
