@@ -19,7 +19,7 @@ func (t *tracker) launch(d *decision, v view, held string) {
 			}
 		}
 	}
-	for _, p := range sorted(v.here) {
+	for _, p := range t.inTurn(v.here) {
 		if w, wait := t.holds(d, v, p, held, busy); wait {
 			d.waiting = append(d.waiting, w)
 			t.held[p.UID] = w
@@ -47,6 +47,20 @@ func (t *tracker) launch(d *decision, v view, held string) {
 		a.inFlight, a.slots, a.revisions, a.tries = true, slots(p), revisions, a.tries+1
 		d.evict = append(d.evict, p)
 	}
+}
+
+// inTurn are the pods in the order in which they are evicted: first those that came back, since it shows soonest whether the next one does
+// so too.
+func (t *tracker) inTurn(here map[string]upgrade.Pod) []upgrade.Pod {
+	list := sorted(here)
+	first := func(p upgrade.Pod) int {
+		if slices.Contains(t.back[p.Workload.UID], p.UID) {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(list, func(a, b upgrade.Pod) int { return first(a) - first(b) })
+	return list
 }
 
 // slots are what an eviction of p occupies while it is under way: each of its budgets (two evictions at once on one budget
@@ -100,6 +114,9 @@ func (t *tracker) holds(d *decision, v view, p upgrade.Pod, held string, busy ma
 		w.Budget = p.Budgets[0]
 		return w, true
 	}
+	if t.returning[p.Workload.UID] {
+		return wait("%s", t.returns(v, p))
+	}
 	if held != "" {
 		return wait("is held back, since %s", held)
 	}
@@ -114,6 +131,19 @@ func (t *tracker) holds(d *decision, v view, p upgrade.Pod, held string, busy ma
 		}
 	}
 	return t.budgetHolds(d, v, p, a)
+}
+
+// returns says why evicting a pod of a workload that comes back to the node is of no use.
+func (t *tracker) returns(v view, p upgrade.Pod) string {
+	cordoned := slices.ContainsFunc(v.Nodes, func(n upgrade.Node) bool { return n.Name == t.node && n.Unschedulable })
+	why, whose := "tolerates the cordon", "tolerate the cordon"
+	if !cordoned {
+		why, whose = "found the node uncordoned", "find the node uncordoned"
+	}
+	if slices.Contains(t.back[p.Workload.UID], p.UID) {
+		return why + " and came back to this node: it is not evicted again"
+	}
+	return fmt.Sprintf("stays, since replacements of %s %s and come back to this node", p.Workload, whose)
 }
 
 // clock is a time of day for people in several time zones.

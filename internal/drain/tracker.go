@@ -51,6 +51,8 @@ type tracker struct {
 	homeless map[string]bool
 	// known are the pods that are not replacements: those that were there when the drain began, or were told of already.
 	known map[string]bool
+	// original are the pods that were there when this drain was begun or taken up again.
+	original map[string]bool
 	// unserved are Services (as workload UID/namespace/name) that did not list a Ready pod of the workload even before.
 	unserved map[string]bool
 	// seen are the pods that were on the node when last looked at and had to leave it, by UID.
@@ -61,6 +63,11 @@ type tracker struct {
 	lost     map[string][]time.Time
 	replaced map[string]int
 	attempts map[string]*attempt
+	// back are the pods that came up on the node after their workload had lost one there, by the workload's UID. Such a pod may have been
+	// bound a moment before the scheduler knew of the cordon; returning are the workloads of which another one came up after one of these
+	// had left in turn: they tolerate the cordon, and evicting more of them would never end.
+	back      map[string][]string
+	returning map[string]bool
 	// held is why each pod was last held back.
 	held  map[string]upgrade.Waiting
 	moves []upgrade.Move
@@ -82,14 +89,14 @@ func newTracker(node string, o Options, s upgrade.State) *tracker {
 		node: node, options: o, foreign: map[string]upgrade.Workload{}, homeless: map[string]bool{},
 		before: map[string]int{}, known: map[string]bool{}, unserved: map[string]bool{}, seen: map[string]upgrade.Pod{},
 		leaving: map[string]time.Time{}, lost: map[string][]time.Time{}, replaced: map[string]int{}, attempts: map[string]*attempt{}, held: map[string]upgrade.Waiting{},
-		arrivals: map[string][]arrival{},
+		arrivals: map[string][]arrival{}, back: map[string][]string{}, returning: map[string]bool{}, original: map[string]bool{},
 	}
 	first := o.Baseline
 	if first == nil {
 		first = &upgrade.Baseline{}
 	}
 	for _, p := range s.Pods {
-		t.known[p.UID] = true
+		t.known[p.UID], t.original[p.UID] = true, true
 		if foreign(s, p) {
 			t.foreign[p.Workload.UID] = ofUnknownSize(p.Workload)
 		}
@@ -229,6 +236,7 @@ func (t *tracker) anyInFlight() bool {
 func (t *tracker) seeDepartures(d *decision, v view) {
 	for _, p := range sorted(v.here) {
 		t.seen[p.UID] = p
+		t.seeReturn(p)
 		if p.Terminating() {
 			t.leave(p, v.now)
 		}
@@ -250,6 +258,19 @@ func (t *tracker) seeDepartures(d *decision, v view) {
 			Kind: upgrade.PodGone, Pod: p.Ref(), Workload: p.Workload, Took: upgrade.Seconds(v.now.Sub(since)),
 		})
 	}
+}
+
+// seeReturn notes that the pod came up on the node after its workload had lost one here.
+func (t *tracker) seeReturn(p upgrade.Pod) {
+	uid := p.Workload.UID
+	if t.original[p.UID] || len(t.lost[uid]) == 0 || slices.Contains(t.back[uid], p.UID) {
+		return
+	}
+	t.returning[uid] = t.returning[uid] || slices.ContainsFunc(t.back[uid], func(before string) bool {
+		_, left := t.leaving[before]
+		return left
+	})
+	t.back[uid] = append(t.back[uid], p.UID)
 }
 
 // finished tells that the pod is still there and does not have to leave any more. (A pod that is being deleted ends in the same

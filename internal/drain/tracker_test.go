@@ -585,3 +585,45 @@ func TestAnAPIThatCannotBeReadIsNamedFirst(t *testing.T) {
 		t.Errorf("waits first for %s", got)
 	}
 }
+
+// TestPodsThatComeBackAreNotEvictedWithoutEnd: the scheduler puts a pod that tolerates the cordon back where its workload has just lost one.
+func TestPodsThatComeBackAreNotEvictedWithoutEnd(t *testing.T) {
+	s := newScene(t)
+	s.Nodes = []upgrade.Node{{Name: "old", Unschedulable: true}}
+	s.workload("web", 3, "old", "old", "old")
+	s.next("web-1")
+	s.replace("web-1", "web-z1", "old")
+	s.next("web-z1") // before the rest: the next one shows whether it was chance
+	s.replace("web-z1", "web-z2", "old")
+	s.next()
+	s.waits("web-z2: tolerates the cordon and came back to this node: it is not evicted again")
+	s.waits("web-2: stays, since replacements of Deployment ns/web tolerate the cordon and come back to this node")
+	s.done(false)
+
+	s.Nodes[0].Unschedulable = false
+	s.next()
+	s.waits("web-z2: found the node uncordoned and came back to this node")
+}
+
+// TestAPodThatWasBoundBeforeTheCordonWasKnownIsEvictedToo, and so are those after it.
+func TestAPodThatWasBoundBeforeTheCordonWasKnownIsEvictedToo(t *testing.T) {
+	s := newScene(t)
+	s.workload("web", 2, "old", "old")
+	s.next("web-1")
+	s.replace("web-1", "web-3", "old")
+	s.next("web-3")
+	s.replace("web-3", "web-4", "new")
+	s.next("web-2")
+	s.replace("web-2", "web-5", "new")
+	s.next()
+	s.done(true)
+}
+
+// replace ends a pod whose eviction was asked for, and makes another one.
+func (s *scene) replace(pod, by, node string) {
+	s.answer(pod, upgrade.Accepted, "")
+	workload := s.get(pod).Workload.UID
+	s.gone(pod)
+	s.next()
+	s.pod(by, workload, node)
+}

@@ -104,7 +104,7 @@ func (b *builder) addPod(s upgrade.Snapshot, i int32) {
 	if p.Finished {
 		return
 	}
-	added := pod{kind: none, social: none, node: none, of: i, workload: b.workload(p), fate: b.fateOf(p), terminating: p.Terminating()}
+	added := pod{kind: none, social: none, node: none, of: i, workload: b.workload(p), fate: b.fateOf(p), terminating: p.Terminating(), everywhere: p.Mirror || p.Workload.Kind == "DaemonSet"}
 	if p.Node != "" {
 		n, ok := b.nodeNamed[p.Node]
 		if !ok {
@@ -150,18 +150,67 @@ func (b *builder) workload(p *upgrade.Pod) int32 {
 	return i
 }
 
-// addDaemons puts the pods of DaemonSets on the nodes that are to come.
+// addDaemons puts the pods of DaemonSets on the nodes that are to come. Labels put by hand may come to these as well, so the room that a
+// DaemonSet takes where it asks for one is reckoned with.
 func (b *builder) addDaemons(daemons []upgrade.Daemon) {
+	labels := make([]map[string]string, len(b.nodes))
+	for i, n := range b.nodes {
+		labels[i] = n.labels
+		if len(n.byHand) > 0 {
+			labels[i] = maps.Clone(n.labels)
+			maps.Copy(labels[i], n.byHand)
+		}
+	}
 	for _, d := range daemons {
-		added := pod{kind: b.kind(d.Shape, nil), social: b.social(d.Shape), of: none, workload: index(len(b.workloads))}
+		added := pod{kind: b.kind(d.Shape, nil), social: b.social(d.Shape), of: none, workload: index(len(b.workloads)), everywhere: true}
 		b.workloads = append(b.workloads, d.Ref)
 		for i, n := range b.nodes {
-			if n.toCome && !repel(n.taints, d.Shape.Tolerations) && Selects(d.Shape, n.name, n.labels) {
+			if n.toCome && !repel(n.taints, d.Shape.Tolerations) && (Selects(d.Shape, n.name, n.labels) || len(n.byHand) > 0 && Selects(d.Shape, n.name, labels[i])) {
 				added.node = int32(i)
 				b.pods = append(b.pods, added)
 			}
 		}
 	}
+}
+
+// addStatic puts static pods on the nodes that are to come, by their pools.
+func (b *builder) addStatic(s upgrade.Snapshot, static map[string][]*upgrade.Pod) {
+	for i, n := range b.nodes {
+		if !n.toCome {
+			continue
+		}
+		for _, p := range static[n.pool] {
+			shape := s.Inventory.Pods[p.UID]
+			b.pods = append(b.pods, pod{kind: b.kind(shape, nil), social: b.social(shape), node: int32(i), of: none, workload: b.workload(p), everywhere: true})
+		}
+	}
+}
+
+// staticPods are those of the pool's node that has the most of them: every node gets them from its own files, so a new one will have the same.
+func staticPods(s upgrade.Snapshot, pool string) []*upgrade.Pod {
+	on := map[string]bool{}
+	for _, n := range s.State.PoolNodes(pool) {
+		on[n.Name] = true
+	}
+	of, asked := map[string][]*upgrade.Pod{}, map[string][3]int64{}
+	for i := range s.State.Pods {
+		p := &s.State.Pods[i]
+		shape := s.Inventory.Pods[p.UID]
+		if !p.Mirror || p.Finished || shape == nil || !on[p.Node] {
+			continue
+		}
+		sum := asked[p.Node]
+		asked[p.Node] = [3]int64{sum[0] + shape.Requests["cpu"], sum[1] + shape.Requests["memory"], sum[2] + 1}
+		of[p.Node] = append(of[p.Node], p)
+	}
+	fullest := ""
+	for _, node := range slices.Sorted(maps.Keys(of)) {
+		if a, b := asked[node], asked[fullest]; slices.Compare(a[:], b[:]) > 0 {
+			fullest = node
+		}
+	}
+	slices.SortFunc(of[fullest], func(a, b *upgrade.Pod) int { return cmp.Compare(a.Key(), b.Key()) })
+	return of[fullest]
 }
 
 // kind is the pod's, and is made if there is none like it yet.

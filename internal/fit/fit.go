@@ -34,7 +34,8 @@ type Verdict string
 const (
 	// Fits: every pod finds a node, by whatever way of choosing that was tried, and the new nodes are not nearly full.
 	Fits Verdict = "fits"
-	// Tight: every pod finds a node in one way of choosing, but not in all, or a new pool ends up nearly full.
+	// Tight: every pod finds a node in one way of choosing, but not in all; or only once an autoscaler has added one; or a new pool ends up
+	// nearly full.
 	Tight Verdict = "tight"
 	// DoesNotFit: some pod finds no node, whatever way of choosing was tried.
 	DoesNotFit Verdict = "does-not-fit"
@@ -64,6 +65,8 @@ type Stuck struct {
 	// Pods is how many of its pods find no node in all.
 	Pods int
 	Why  Why
+	// Grows is a pool that stays and whose autoscaler may add a node that takes the pod, empty for none.
+	Grows string
 }
 
 // Nearly is the part of a pool's resource above which it counts as nearly full.
@@ -96,24 +99,33 @@ func Simulate(s upgrade.Snapshot, pools []upgrade.PoolPlan, o Options) Result {
 	result.Unmodelled, result.Unread, result.UnreadPools = plan.unmodelled, plan.unread, plan.unreadPools
 	start := newState(m)
 	plan.sort(start)
-	fitting, tries := 0, policies(len(m.pods))
+	// possible counts the ways in which nobody is stuck, and fitting those in which no autoscaler has to help either.
+	possible, fitting, tries := 0, 0, policies(len(m.pods))
+	var stuck, growing []Stuck
 	for i, p := range tries {
 		run := start.clone()
-		stuck := plan.carryOut(run, p)
+		o := plan.carryOut(run, p)
 		if i == 0 {
 			result.Full = plan.full(run)
 		}
-		if len(stuck) == 0 {
+		if len(o.stuck) == 0 {
+			possible++
+		}
+		if len(o.stuck)+len(o.growing) == 0 {
 			fitting++
-		} else if result.Stuck == nil {
-			result.Stuck = stuck
+		}
+		if stuck == nil {
+			stuck = o.stuck
+		}
+		if growing == nil {
+			growing = o.growing
 		}
 	}
 	switch {
-	case fitting == 0:
-		result.Verdict = DoesNotFit
+	case possible == 0:
+		result.Verdict, result.Stuck = DoesNotFit, stuck
 	case fitting < len(tries) || len(result.Full) > 0:
-		result.Verdict = Tight
+		result.Verdict, result.Stuck = Tight, slices.Concat(growing, stuck)
 	}
 	return result
 }
@@ -240,33 +252,42 @@ func (g *migration) notModelled(p *upgrade.Pod) []string {
 	return why
 }
 
-// carryOut moves the pods on s, and returns what finds no node.
-func (g *migration) carryOut(s *state, p policy) []Stuck {
+// outcome is what a way of choosing came to.
+type outcome struct {
+	// stuck are the workloads with pods that find no node, and growing those whose pods find one if an autoscaler adds it.
+	stuck, growing []Stuck
+}
+
+// carryOut moves the pods on s.
+func (g *migration) carryOut(s *state, p policy) outcome {
 	s.choose(p)
-	stuck := map[int32]*Stuck{}
-	var order []*Stuck
+	var o outcome
+	stuck, growing := map[int32]int{}, map[int32]int{}
 	for _, st := range g.steps {
 		s.begin(st)
 		g.placePending(s)
 		for _, n := range st.old {
-			for _, p := range g.drain(s, n) {
-				w := g.pods[p].workload
-				if stuck[w] == nil {
-					stuck[w] = &Stuck{Workload: g.workloads[w], Pool: st.Name, Node: g.nodes[n].name, Pod: g.State.Pods[g.pods[p].of].Ref(), Why: s.why(p)}
-					order = append(order, stuck[w])
+			g.drain(s, n, func(lost int32) {
+				at, list, pool := stuck, &o.stuck, s.grows(lost)
+				if pool != "" {
+					at, list = growing, &o.growing
 				}
-				stuck[w].Pods++
-			}
+				w := g.pods[lost].workload
+				i, known := at[w]
+				if !known {
+					i = len(*list)
+					at[w] = i
+					pod := &g.State.Pods[g.pods[lost].of]
+					*list = append(*list, Stuck{Workload: g.workloads[w], Pool: st.Name, Node: g.nodes[n].name, Pod: pod.Ref(), Why: s.why(lost), Grows: pool})
+				}
+				(*list)[i].Pods++
+			})
 		}
 		if g.DeleteEach {
 			s.delete(st)
 		}
 	}
-	var list []Stuck
-	for _, one := range order {
-		list = append(list, *one)
-	}
-	return list
+	return o
 }
 
 // begin brings the new pool's nodes and cordons the old one's.
@@ -299,21 +320,62 @@ func (g *migration) placePending(s *state) {
 	}
 }
 
-// drain moves the pods of a node, in the order of their names and then of their arrival, and returns those that find no node.
-func (g *migration) drain(s *state, n int32) (stuck []int32) {
-	var stay []int32
+// drain moves the pods of a node, and gives up those that find no other: of each workload one pod at a time, the next one when the last one's
+// replacement has its node, all workloads side by side. Replacements come in turn, or by chance.
+func (g *migration) drain(s *state, n int32, giveUp func(int32)) {
+	var stay, evicted []int32
+	next := map[int32][]int32{}
+	var workloads []int32
 	for _, p := range s.on[n] {
-		if g.pods[p].fate == stays {
+		w := g.pods[p].workload
+		switch {
+		case g.pods[p].fate == stays:
 			stay = append(stay, p)
 			continue
+		case next[w] == nil:
+			workloads = append(workloads, w)
 		}
-		s.take(p)
-		if g.pods[p].fate == moves && !g.left[p] && !s.place(p) && len(g.notModelled(&g.State.Pods[g.pods[p].of])) == 0 {
-			stuck = append(stuck, p)
+		next[w] = append(next[w], p)
+	}
+	evict := func(workload int32) {
+		if list := next[workload]; len(list) > 0 {
+			s.take(list[0])
+			evicted, next[workload] = append(evicted, list[0]), list[1:]
 		}
 	}
+	for len(workloads) > 0 {
+		for _, w := range workloads {
+			evict(w)
+		}
+		for len(evicted) > 0 {
+			i := s.whose(len(evicted))
+			p := evicted[i]
+			if evicted = slices.Delete(evicted, i, i+1); !g.returns(p) || s.place(p) {
+				evict(g.pods[p].workload)
+				continue
+			}
+			// While one finds no node nothing more is evicted.
+			for _, stuck := range g.settle(s, slices.Insert(evicted, 0, p)) {
+				giveUp(stuck)
+			}
+			evicted = nil
+		}
+		workloads = slices.DeleteFunc(workloads, func(w int32) bool { return len(next[w]) == 0 })
+	}
 	s.on[n] = stay
-	return stuck
+}
+
+// returns tells whether the pod has a replacement of which it is known what it needs.
+func (g *migration) returns(p int32) bool { return g.pods[p].fate == moves && !g.left[p] }
+
+// settle places pods that have left their node, as often as it helps, and returns those that find no other.
+func (g *migration) settle(s *state, pods []int32) []int32 {
+	waiting := slices.DeleteFunc(pods, func(p int32) bool { return !g.returns(p) })
+	for before := -1; len(waiting) != before; {
+		before = len(waiting)
+		waiting = slices.DeleteFunc(waiting, s.place)
+	}
+	return slices.DeleteFunc(waiting, func(p int32) bool { return len(g.notModelled(&g.State.Pods[g.pods[p].of])) > 0 })
 }
 
 // full tells which new pools are nearly full.

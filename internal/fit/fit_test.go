@@ -63,6 +63,43 @@ func (s *scene) deployment(name string, cpu int64, replicas int) *upgrade.PodSha
 	return shape
 }
 
+// kept adds a pool that stays, a node for one Deployment alone whose only pod is on the old pool.
+func (s *scene) kept(cpu int64) {
+	s.deployment("big", cpu, 1).Tolerations = []upgrade.Toleration{{Key: "big", Operator: "Exists"}}
+	s.node("other-0", "other", "a")
+	shape := s.Inventory.Nodes["other-0"]
+	shape.Taints = []upgrade.Taint{{Key: "big", Effect: "NoSchedule"}}
+	s.Inventory.Nodes["other-0"] = shape
+	s.Cluster.Pools = append(s.Cluster.Pools, upgrade.Pool{Name: "other", Zones: []string{"a"}})
+}
+
+// grows is kept with an autoscaler, and with a taint on the new pool that only web tolerates.
+func (s *scene) grows(cpu int64) {
+	s.kept(cpu)
+	s.Cluster.Pools[1].Autoscaling.Enabled = true
+	s.Cluster.Pools[0].Taints = []upgrade.Taint{{Key: "everybody", Effect: "NoSchedule"}}
+	s.web().Tolerations = []upgrade.Toleration{{Key: "everybody", Operator: "Exists"}}
+}
+
+// adopted gives the new pool so many nodes that an earlier run has made.
+func (s *scene) adopted(nodes int) {
+	s.pools[0].Adopt = true
+	for i := range nodes {
+		s.node(fmt.Sprintf("new-%d", i), "new", []string{"a", "b"}[i%2])
+		s.State.Nodes[4+i].Ready = false // they are waited for
+		s.pod(s.Inventory.Daemons[0].Ref, fmt.Sprintf("agent-new-%d", i), fmt.Sprintf("new-%d", i), s.Inventory.Daemons[0].Shape)
+	}
+}
+
+// static puts a static pod on the node.
+func (s *scene) static(node string, requests upgrade.Resources) *upgrade.PodShape {
+	shape := &upgrade.PodShape{Namespace: "kube-system", Requests: requests}
+	s.pod(upgrade.Ref{}, "proxy-"+node, node, shape)
+	last := &s.State.Pods[len(s.State.Pods)-1]
+	last.Namespace, last.Mirror = "kube-system", true
+	return shape
+}
+
 func (s *scene) web() *upgrade.PodShape { return s.Inventory.Pods["web-0"] }
 
 // relabel changes the labels of an old node.
@@ -159,10 +196,56 @@ func TestSimulate(t *testing.T) {
 		"pods that want to be near each other": {func(s *scene) {
 			s.deployment("db", 100, 4).Affinity = apart("db", zone)
 		}, fit.Fits, nil},
-		"room in a pool that stays": {func(s *scene) {
-			s.deployment("big", 3900, 1)
-			s.node("other-0", "other", "a")
+		"room in a pool that stays": {func(s *scene) { s.kept(3900) }, fit.Fits, nil},
+		"no room in a pool that stays": {func(s *scene) { s.kept(4100) }, fit.DoesNotFit,
+			[]string{"Deployment shop/big 1 old-0: 0 of 5 nodes: 5 insufficient cpu (asks 4.1, such a node has 4 free when it is empty)"}},
+		"no room in a pool that stays and grows, unless it does": {func(s *scene) {
+			s.grows(3900)
+			s.pod(upgrade.Ref{Kind: "Deployment", Namespace: "shop", Name: "there", UID: "there"}, "there", "other-0", &upgrade.PodShape{Namespace: "shop", Requests: upgrade.Resources{"cpu": 2000}})
+		}, fit.Tight, []string{"Deployment shop/big 1 old-0: 0 of 5 nodes: 4 had an untolerated taint, 1 insufficient cpu (asks 3.9, most free is 2) (grows other)"}},
+		"no room in a pool that stays and grows, whose nodes have too much on them from the beginning": {func(s *scene) {
+			s.grows(3900)
+			s.pod(s.Inventory.Daemons[0].Ref, "agent-9", "other-0", s.Inventory.Daemons[0].Shape)
+		}, fit.DoesNotFit, []string{"Deployment shop/big 1 old-0: 0 of 5 nodes: 4 had an untolerated taint, 1 insufficient cpu (asks 3.9, most free is 3.8)"}},
+		"static pods, which new nodes have too": {func(s *scene) {
+			s.static("old-1", upgrade.Resources{"cpu": 100})
+			s.static("old-3", upgrade.Resources{"cpu": 300})
+			s.deployment("big", 3700, 1)
+		}, fit.DoesNotFit, []string{"Deployment shop/big 1 old-0: 0 of 4 nodes: 4 insufficient cpu (asks 3.7, most free is 3.5)"}},
+		"a static pod's host port": {func(s *scene) {
+			s.static("old-1", nil).HostPorts = []upgrade.HostPort{{Port: 10256}}
+			s.web().HostPorts = []upgrade.HostPort{{Port: 10256}}
+		}, fit.DoesNotFit, []string{"Deployment shop/web 4 old-0: 0 of 4 nodes: 4 had no free host port"}},
+		"a DaemonSet of nodes with a label put by hand, which may be put on new ones": {func(s *scene) {
+			s.Inventory.Daemons = append(s.Inventory.Daemons, upgrade.Daemon{
+				Ref:   upgrade.Ref{Kind: "DaemonSet", Namespace: "shop", Name: "edge", UID: "edge"},
+				Shape: &upgrade.PodShape{Namespace: "shop", NodeSelector: map[string]string{"edge": "yes"}, Requests: upgrade.Resources{"cpu": 3000}},
+			})
+			s.relabel("old-0", "edge", "yes")
+			s.relabel("old-2", "edge", "yes")
+			s.web().NodeSelector = map[string]string{zone: "a"}
+		}, fit.DoesNotFit, []string{"Deployment shop/web 4 old-0: 0 of 4 nodes: 2 did not match the node selector or affinity, 2 insufficient cpu (asks 1.8, most free is 0.8)"}},
+		"a label that the software on nodes puts there": {func(s *scene) {
+			s.web().NodeSelector = map[string]string{"nvidia.com/gpu.product": "L4"}
+			for _, n := range s.pools[0].Nodes {
+				s.relabel(n, "nvidia.com/gpu.product", "L4")
+			}
 		}, fit.Fits, nil},
+		"a pod that wants to be near one that leaves the same node later in the alphabet": {func(s *scene) {
+			s.deployment("a-cache", 100, 1).Affinity = apart("db", zone)
+			s.deployment("db", 100, 1)
+		}, fit.Fits, nil},
+		"two pods that want to be on one node, of which the last one may go anywhere": {func(s *scene) {
+			shape := s.deployment("pair", 100, 1)
+			shape.Affinity = apart("pair", host)
+			s.pod(upgrade.Ref{Kind: "Deployment", Namespace: "shop", Name: "pair", UID: "pair"}, "pair-1", "old-0", shape)
+		}, fit.DoesNotFit, []string{"Deployment shop/pair 1 old-0: 0 of 4 nodes: 4 did not match its pod affinity"}},
+		"a pod that wants to be near one that finds no node": {func(s *scene) {
+			s.deployment("a-cache", 100, 1).Affinity = apart("db", host)
+			s.deployment("db", 9000, 1)
+		}, fit.DoesNotFit, []string{
+			"Deployment shop/a-cache 1 old-0: 0 of 4 nodes: 4 did not match its pod affinity",
+			"Deployment shop/db 1 old-0: 0 of 4 nodes: 4 insufficient cpu (asks 9, such a node has 4 free when it is empty)"}},
 		"room on a node that is not Ready": {func(s *scene) {
 			s.deployment("big", 3900, 1)
 			s.node("other-0", "other", "a")
@@ -171,10 +254,12 @@ func TestSimulate(t *testing.T) {
 		"a Job's pod, which is not moved": {func(s *scene) {
 			s.pod(upgrade.Ref{Kind: "Job", Namespace: "shop", Name: "once", UID: "once"}, "once", "old-0", &upgrade.PodShape{Namespace: "shop", Requests: upgrade.Resources{"cpu": 9000}})
 		}, fit.Fits, nil},
-		"a pool that an earlier run has made half": {func(s *scene) {
-			s.pools[0].Adopt = true
-			s.node("new-0", "new", "a")
-			s.State.Nodes[4].Ready = false
+		"a pool that an earlier run has made": {func(s *scene) { s.adopted(4) }, fit.Fits, nil},
+		"a pool that an earlier run has made half, which nobody makes larger": {func(s *scene) { s.adopted(1) }, fit.DoesNotFit,
+			[]string{"Deployment shop/web 2 old-2: 0 of 1 nodes: 1 insufficient cpu (asks 1.8, most free is 0.2)"}},
+		"a pool that is being made": {func(s *scene) {
+			s.adopted(2)
+			s.Cluster.Operations = []upgrade.Operation{{Name: "operation-1", Kind: "CREATE_NODE_POOL", Target: "new"}}
 		}, fit.Fits, nil},
 		"a pod that a driver of its own places": {func(s *scene) {
 			s.deployment("big", 9000, 1).Unmodelled = []string{"a scheduler of its own (volcano)"}
@@ -193,7 +278,11 @@ func TestSimulate(t *testing.T) {
 			r := fit.Simulate(s.Snapshot, s.pools, o)
 			var got []string
 			for _, stuck := range r.Stuck {
-				got = append(got, fmt.Sprintf("%s %d %s: %s", stuck.Workload, stuck.Pods, stuck.Node, stuck.Why))
+				line := fmt.Sprintf("%s %d %s: %s", stuck.Workload, stuck.Pods, stuck.Node, stuck.Why)
+				if stuck.Grows != "" {
+					line += " (grows " + stuck.Grows + ")"
+				}
+				got = append(got, line)
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" || r.Verdict != test.verdict {
 				t.Errorf("%s, want %s\n%s", r.Verdict, test.verdict, diff)
@@ -276,11 +365,27 @@ func TestNewNodes(t *testing.T) {
 		},
 		Taints:      []upgrade.Taint{{Key: "dedicated", Effect: "NoSchedule"}},
 		Allocatable: upgrade.Resources{"cpu": 3900, "memory": 16 << 30, "pods": 20},
-	}}
+	}, ByHand: map[string]string{"disk": "ssd"}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff(map[string]string{"disk": "ssd"}, fit.ByHand(s.Cluster.Pools[0], map[string]string{"disk": "ssd", "team": "shop", "kubernetes.io/os": "linux"})); diff != "" {
+}
+
+// TestByHand: what new nodes do not get by themselves.
+func TestByHand(t *testing.T) {
+	labels := map[string]string{
+		"team": "shop", "kubernetes.io/os": "linux", "cloud.google.com/gke-nodepool": "old", "node.kubernetes.io/masq-agent-ds-ready": "true", "topology.gke.io/zone": "a",
+		"feature.node.kubernetes.io/cpu-model.id": "1", "nvidia.com/gpu.product": "L4", "topology.hostpath.csi/node": "n1",
+		"disk": "ssd", "node-role.kubernetes.io/ingress": "", "node.kubernetes.io/exclude-from-external-load-balancers": "", "example.k8s.io/x": "", "color": "red",
+	}
+	want := map[string]string{"disk": "ssd", "node-role.kubernetes.io/ingress": "", "node.kubernetes.io/exclude-from-external-load-balancers": "", "example.k8s.io/x": "", "color": "red"}
+	pool := upgrade.Pool{Labels: map[string]string{"team": "shop", "color": "blue"}}
+	if diff := cmp.Diff(want, fit.ByHand(pool, labels)); diff != "" {
+		t.Error(diff)
+	}
+	taints := []upgrade.Taint{{Key: "dedicated", Effect: "NoSchedule"}, {Key: "node.kubernetes.io/unschedulable", Effect: "NoSchedule"}, {Key: "team", Value: "shop", Effect: "NoExecute"}, {Key: "nvidia.com/gpu", Value: "present", Effect: "NoSchedule"}}
+	pool.Taints = taints[2:3]
+	if diff := cmp.Diff(taints[:1], fit.TaintsByHand(pool, taints)); diff != "" {
 		t.Error(diff)
 	}
 }

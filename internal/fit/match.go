@@ -17,6 +17,12 @@ func Selects(p *upgrade.PodShape, name string, labels map[string]string) bool {
 	return p.NodeTerms == nil || fulfilsAny(p.NodeTerms, name, labels)
 }
 
+// Runs tells whether a DaemonSet with such pods has one on the node.
+func Runs(p *upgrade.PodShape, name string, n upgrade.NodeShape) bool {
+	taints := slices.DeleteFunc(slices.Clone(n.Taints), conditions)
+	return !repel(taints, p.Tolerations) && Selects(p, name, n.Labels)
+}
+
 // fulfilsAny tells whether a node fulfils one of the terms. An empty term is fulfilled by no node.
 func fulfilsAny(terms []upgrade.NodeTerm, name string, labels map[string]string) bool {
 	return slices.ContainsFunc(terms, func(t upgrade.NodeTerm) bool {
@@ -81,8 +87,11 @@ func tolerated(taint upgrade.Taint, tolerations []upgrade.Toleration) bool {
 	})
 }
 
-// cordonTaint is what Kubernetes puts on a node that is cordoned.
-var cordonTaint = upgrade.Taint{Key: "node.kubernetes.io/unschedulable", Effect: "NoSchedule"}
+// ToleratesCordon tells whether the scheduler puts the pod on cordoned nodes, too.
+func ToleratesCordon(p *upgrade.PodShape) bool { return tolerated(CordonTaint, p.Tolerations) }
+
+// CordonTaint is what Kubernetes puts on a node that is cordoned.
+var CordonTaint = upgrade.Taint{Key: "node.kubernetes.io/unschedulable", Effect: "NoSchedule"}
 
 // collide tells whether two pods with these ports cannot share a node. All addresses are one with every address.
 func collide(a, b upgrade.HostPort) bool {

@@ -46,12 +46,16 @@ const (
 type node struct {
 	name, pool, zone string
 	labels           map[string]string
+	// byHand are labels that a node to come has only if somebody puts them there again.
+	byHand           map[string]string
 	taints           []upgrade.Taint
 	cordoned, usable bool
 	allocatable      []int64
 	slots            int32
 	zoneIndex        int32
 	group            int32
+	// elastic tells that the node's pool stays, and has an autoscaler that may add more such nodes.
+	elastic bool
 	// toCome tells that the node is not there before its pool is made.
 	toCome bool
 }
@@ -68,10 +72,12 @@ type pod struct {
 	kind, social int32
 	node         int32
 	workload     int32
-	// of is the pod's index in the State, none for that of a DaemonSet on a node to come.
+	// of is the pod's index in the State, none for that of a DaemonSet and a static one on a node to come.
 	of     int32
 	claims []int32
 	fate   fate
+	// everywhere tells that other nodes of the pool have such a pod as well: it is a DaemonSet's or a static one.
+	everywhere bool
 	// terminating pods do not count for topology spread.
 	terminating bool
 }
@@ -147,13 +153,15 @@ func newModel(s upgrade.Snapshot, pools []upgrade.PoolPlan, jobs upgrade.JobPoli
 	for _, n := range s.State.Nodes {
 		b.addNode(existing(s, pools, n))
 	}
+	static := map[string][]*upgrade.Pod{}
 	for _, p := range pools {
 		if p.Action != upgrade.Migrate {
 			continue
 		}
 		for _, n := range NewNodes(s, p) {
-			b.addNode(node{name: n.Name, pool: p.NewName, zone: n.Zone, labels: n.Labels, taints: n.Taints, usable: true, toCome: true}, n.Allocatable)
+			b.addNode(node{name: n.Name, pool: p.NewName, zone: n.Zone, labels: n.Labels, byHand: n.ByHand, taints: n.Taints, usable: true, toCome: true}, n.Allocatable)
 		}
+		static[p.NewName] = staticPods(s, p.Name)
 	}
 	b.orderNodes()
 	b.pods = make([]pod, 0, len(s.State.Pods))
@@ -162,6 +170,7 @@ func newModel(s upgrade.Snapshot, pools []upgrade.PoolPlan, jobs upgrade.JobPoli
 		b.addPod(s, int32(i))
 	}
 	b.addDaemons(s.Inventory.Daemons)
+	b.addStatic(s, static)
 	return b.finish()
 }
 
@@ -172,6 +181,9 @@ func existing(s upgrade.Snapshot, pools []upgrade.PoolPlan, n upgrade.Node) (nod
 		name: n.Name, pool: n.Pool, zone: n.Zone, labels: shape.Labels, taints: shape.Taints, cordoned: n.Unschedulable,
 		usable: known && n.Ready && !poolOf(s.Cluster, n.Pool).Deleting,
 	}
+	there.elastic = there.usable && poolOf(s.Cluster, n.Pool).Autoscaling.Enabled && !slices.ContainsFunc(pools, func(p upgrade.PoolPlan) bool {
+		return p.Action == upgrade.Migrate && (p.Name == n.Pool || p.NewName == n.Pool)
+	})
 	adopted := slices.ContainsFunc(pools, func(p upgrade.PoolPlan) bool {
 		return p.Action == upgrade.Migrate && p.Adopt && p.NewName == n.Pool
 	})

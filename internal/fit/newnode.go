@@ -14,61 +14,46 @@ const hostname = "kubernetes.io/hostname"
 // zoneLabels are the labels of a node that name its zone.
 var zoneLabels = []string{"topology.kubernetes.io/zone", "failure-domain.beta.kubernetes.io/zone", "topology.gke.io/zone"}
 
-// ByHand are the labels of a pool's node that somebody has put there by hand: neither Kubernetes, nor the provider, nor the pool's
-// configuration gives them, so the nodes of a new pool do not have them.
-func ByHand(pool upgrade.Pool, labels map[string]string) map[string]string {
-	var put map[string]string
-	for key, value := range labels {
-		if given, ok := pool.Labels[key]; official(key) || ok && given == value {
-			continue
-		}
-		if put == nil {
-			put = map[string]string{}
-		}
-		put[key] = value
-	}
-	return put
-}
-
-// official tells whether Kubernetes or a provider gives a label to nodes by itself, by its domain.
-func official(key string) bool {
-	domain, _, ok := strings.Cut(key, "/")
-	return ok && slices.ContainsFunc([]string{"kubernetes.io", "k8s.io", "cloud.google.com", "gke.io"}, func(d string) bool {
-		return domain == d || strings.HasSuffix(domain, "."+d)
-	})
-}
-
 // Node is a node of a new pool that is not there yet.
 type Node struct {
 	Name, Zone string
 	upgrade.NodeShape
+	// ByHand are labels that an old node has which it takes after, and that it has only if they are put by hand, or by something unknown,
+	// again.
+	ByHand map[string]string
 }
 
-// NewNodes are the nodes that a new pool will have beside those that are there already (of a pool that is adopted). What they will be
-// like is known from the old pool's nodes: nil if nothing is known of any of them.
+// NewNodes are the nodes that a new pool will have. What they will be like is known from the old pool's nodes: nil if nothing is known of
+// any of them. A pool that is adopted has its nodes already and gets no others, but for those that are still to come while it is being made.
 func NewNodes(s upgrade.Snapshot, p upgrade.PoolPlan) []Node {
 	pool := poolOf(s.Cluster, p.Name)
 	old := oldNodes(s, p.Name)
-	if len(old) == 0 {
+	if len(old) == 0 || p.Adopt && !BeingMade(s.Cluster, p.NewName) {
 		return nil
 	}
-	least := leastOf(old)
-	there := map[string]int{}
+	least, there := leastOf(old), map[string]int{}
 	for _, n := range s.State.PoolNodes(p.NewName) {
 		there[n.Zone]++
 	}
 	var nodes []Node
 	for _, zone := range p.Zones {
-		like := inZone(old, zone)
-		for i := there[zone] + 1; i <= p.NodesPerZone; i++ {
-			n := Node{Name: fmt.Sprintf("%s-%s-%d", p.NewName, zone, i), Zone: zone}
+		models := inZone(old, zone)
+		for i := there[zone]; i < p.NodesPerZone; i++ {
+			like := models[i%len(models)]
+			n := Node{Name: fmt.Sprintf("%s-%s-%d", p.NewName, zone, i+1), Zone: zone, ByHand: ByHand(pool, like.Labels)}
+			delete(n.ByHand, s.Cluster.PoolLabel)
 			n.Labels = newLabels(s.Cluster, pool, p.NewName, n.Name, like)
-			n.Taints, n.Allocatable = pool.Taints, least
+			n.Taints, n.Allocatable = newTaints(pool, like.Taints), least
 			n.Image, n.Kernel, n.Runtime = like.Image, like.Kernel, like.Runtime
 			nodes = append(nodes, n)
 		}
 	}
 	return nodes
+}
+
+// BeingMade tells whether the provider is at work on the pool, so that it may not have all its nodes yet.
+func BeingMade(c upgrade.Cluster, pool string) bool {
+	return slices.ContainsFunc(c.Operations, func(o upgrade.Operation) bool { return o.Target == pool })
 }
 
 func poolOf(c upgrade.Cluster, name string) upgrade.Pool {
@@ -105,25 +90,34 @@ func leastOf(nodes []Node) upgrade.Resources {
 	return least
 }
 
-// inZone is a node of the zone, or another one as it would be there.
-func inZone(nodes []Node, zone string) Node {
-	if i := slices.IndexFunc(nodes, func(n Node) bool { return n.Zone == zone }); i >= 0 {
-		return nodes[i]
+// inZone are the nodes of the zone, or another one as it would be there.
+func inZone(nodes []Node, zone string) []Node {
+	var there []Node
+	for _, n := range nodes {
+		if n.Zone == zone {
+			there = append(there, n)
+		}
+	}
+	if len(there) > 0 {
+		return there
 	}
 	like := nodes[0]
 	like.Labels = maps.Clone(like.Labels)
-	for _, key := range zoneLabels {
-		if _, ok := like.Labels[key]; ok {
+	for key, value := range like.Labels {
+		if slices.Contains(zoneLabels, key) || discovered.has(key) && value == like.Zone {
 			like.Labels[key] = zone
 		}
 	}
-	return like
+	return []Node{like}
 }
 
 func newLabels(c upgrade.Cluster, pool upgrade.Pool, newPool, name string, like Node) map[string]string {
 	labels := map[string]string{}
 	for key, value := range like.Labels {
-		if official(key) {
+		switch {
+		case discovered.has(key) && value == like.Name:
+			labels[key] = name // a driver whose volumes are disks of one node
+		case comesAlong(pool, key, value):
 			labels[key] = value
 		}
 	}

@@ -44,7 +44,7 @@ func (s *state) against(k, n int32) Obstacle {
 
 func (s *state) look(k, n int32) Obstacle {
 	kind, there := s.kinds[k], &s.nodes[n]
-	if there.cordoned && !tolerated(cordonTaint, kind.shape.Tolerations) {
+	if there.cordoned && !tolerated(CordonTaint, kind.shape.Tolerations) {
 		return Cordoned
 	}
 	if repel(there.taints, kind.shape.Tolerations) {

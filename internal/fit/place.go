@@ -27,12 +27,16 @@ const (
 )
 
 // policies are the scheduler's ways, as far as they can be known, and ways that are less lucky with room. The fewer pods there are, the
-// more it is a matter of luck whether all find a node, and the more often chance is tried.
+// more it is a matter of luck whether all find a node, and the more often chance is tried: among equal nodes, and in the order of pods that
+// are evicted side by side.
 func policies(pods int) []policy {
 	list := []policy{{way: balancing}, {way: first}, {way: fullest}, {way: evening}}
 	const enough, most = 60_000, 12
 	for seed := range uint64(min(most, enough/max(1, pods))) {
 		list = append(list, policy{balancing, seed + 1}, policy{evening, seed + 1})
+		if seed < most/3 {
+			list = append(list, policy{fullest, seed + 1})
+		}
 	}
 	return list
 }
@@ -70,7 +74,7 @@ func (s *state) choose(p policy) {
 		policy: p, chance: rand.New(rand.NewPCG(p.seed, 0)), used: make([][2]int64, len(s.nodes)), //nolint:gosec // the same choice every time
 		alike: map[uint64]int32{}, inZone: map[uint64]int32{},
 	}
-	s.scoring = sc
+	s.scoring, s.growing = sc, map[int32]string{}
 	for i := range s.pods {
 		if n := s.at[i]; n != none {
 			sc.weigh(s, &s.pods[i], n, 1)
@@ -95,6 +99,57 @@ func (sc *scoring) weigh(s *state, p *pod, n, by int32) {
 
 func pair(a, b int32) uint64 { return uint64(a)<<32 | uint64(b) } //nolint:gosec // indexes are not negative
 
+// whose is which of so many replacements comes first: the one that has waited longest, or by chance, but for the first ways of choosing.
+func (s *state) whose(replacements int) int {
+	if s.scoring.seed == 0 {
+		return 0
+	}
+	return s.scoring.chance.IntN(replacements)
+}
+
+// grows is a pool that stays and whose autoscaler may add a node that takes the pod, which finds none: one like those that it has would
+// when it is empty. It is empty if there is none.
+func (s *state) grows(p int32) string {
+	pod := &s.pods[p]
+	if s.inUse(pod) {
+		return ""
+	}
+	if _, known := s.growing[pod.kind]; !known {
+		s.growing[pod.kind] = s.elasticFor(pod.kind)
+	}
+	return s.growing[pod.kind]
+}
+
+func (s *state) elasticFor(k int32) string {
+	for n := range s.nodes {
+		there := &s.nodes[n]
+		if !there.elastic || s.against(k, index(n)) != NoObstacle {
+			continue
+		}
+		if !slices.ContainsFunc(s.kinds[k].requests, func(r request) bool { return r.amount > there.allocatable[r.resource]-s.bound(index(n), r.resource) }) {
+			return there.pool
+		}
+	}
+	return ""
+}
+
+// bound is what the pods that every node of its kind has, of DaemonSets and static ones, ask for of a node's resource.
+func (s *state) bound(n, resource int32) int64 {
+	sum := int64(0)
+	for _, p := range s.on[n] {
+		pod := &s.pods[p]
+		if pod.kind == none || !pod.everywhere {
+			continue
+		}
+		for _, r := range s.kinds[pod.kind].requests {
+			if r.resource == resource {
+				sum += r.amount
+			}
+		}
+	}
+	return sum
+}
+
 // place puts the pod, which is nowhere, on a node, and tells whether there is one that takes it.
 func (s *state) place(p int32) bool {
 	pod := &s.pods[p]
@@ -103,6 +158,9 @@ func (s *state) place(p int32) bool {
 	}
 	so := s.socials[pod.social]
 	id := [2]int32{pod.kind, pod.social}
+	if so.solitary() {
+		id[1] = none // a StatefulSet's pods differ in labels that nobody asks for
+	}
 	if eased, ok := s.hopeless[id]; ok && eased == s.eased(so) {
 		return false
 	}

@@ -31,9 +31,11 @@ type state struct {
 	// lacks now it lacks until the next pool: nothing leaves an open node.
 	static   [][]Obstacle
 	possible []bitset
-	// hopeless are pods of a kind and social that have found no node, with what has changed for them until then.
+	// hopeless are pods of a kind and social (none for solitary ones) that have found no node, with what has changed for them until then.
 	hopeless map[[2]int32]uint64
-	scoring  *scoring
+	// growing are the pools that may grow for a kind, as far as they were asked for.
+	growing map[int32]string
+	scoring *scoring
 	// barred is what other pods than those on a node itself have against its group, for those groups that were asked about in this round.
 	barred  []bool
 	askedIn []uint32
@@ -193,8 +195,9 @@ func (s *state) count(t, n, by int32) {
 	c := &s.tallied[t]
 	c.in[d] += by
 	c.total += by
-	// What happens on a node that is left makes room only where the domain is more than that node.
-	if key != 0 || s.open[n] {
+	// What happens on a node that is left makes room only where the domain is more than that node; or if it was the last one of pods that
+	// want to be near each other: the next one may go anywhere.
+	if key != 0 || s.open[n] || c.total == 0 {
 		c.eased++
 	}
 }
@@ -277,5 +280,5 @@ func (s *state) looksAt(sc scope, n int32) bool {
 	if repel(there.taints, sc.tolerating.Tolerations) {
 		return false
 	}
-	return !s.closed[n] || tolerated(cordonTaint, sc.tolerating.Tolerations)
+	return !s.closed[n] || tolerated(CordonTaint, sc.tolerating.Tolerations)
 }

@@ -23,7 +23,9 @@ type Reason struct {
 	Resource    string
 	Asked, Most string
 	Never       bool
-	Nodes       int
+	// OnNode tells of an anti-affinity that on some of the nodes it is to pods on the node itself, and to none elsewhere.
+	OnNode bool
+	Nodes  int
 }
 
 // String is like the scheduler's own message: "0 of 6 nodes: 3 insufficient cpu (asks 2, most free is 1.2), 3 did not match the node selector".
@@ -63,8 +65,10 @@ func (o Obstacle) String() string {
 func (w Why) Capacity() bool {
 	return slices.ContainsFunc(w.Reasons, func(r Reason) bool {
 		switch r.Obstacle {
-		case PortTaken, TooManyPods, NotSpread, AntiAffinity, AntiAffinityOfOthers:
+		case PortTaken, TooManyPods:
 			return true
+		case AntiAffinity, AntiAffinityOfOthers:
+			return r.OnNode
 		case Insufficient:
 			return !r.Never
 		}
@@ -72,36 +76,51 @@ func (w Why) Capacity() bool {
 	})
 }
 
+// Spread tells that a topology spread is in the way.
+func (w Why) Spread() bool {
+	return slices.ContainsFunc(w.Reasons, func(r Reason) bool { return r.Obstacle == NotSpread })
+}
+
+// kept is what a reason keeps a pod from: how many nodes, what the one with the most has left of the resource, and in all, and whether on
+// some of them it is a matter of the node alone.
+type kept struct {
+	nodes       int
+	most, empty int64
+	onNode      bool
+}
+
 // why looks at every open node.
 func (s *state) why(p int32) Why {
 	var w Why
-	type id struct {
-		obstacle Obstacle
-		resource int32
-	}
-	nodes, most, empty := map[id]int{}, map[id]int64{}, map[id]int64{}
+	width := len(s.resources) + 1
+	by := make([]kept, (int(AntiAffinityOfOthers)+1)*width) // by obstacle and resource, none first
 	for n, open := range s.open {
 		if !open {
 			continue
 		}
 		w.Nodes++
 		o, r := s.obstacle(p, int32(n))
-		at := id{o, r}
-		nodes[at]++
+		k := &by[int(o)*width+int(r)+1]
+		k.nodes++
+		k.onNode = k.onNode || s.onNode(p, int32(n), o)
 		if r != none {
-			most[at] = max(most[at], s.free[n*len(s.resources)+int(r)])
-			empty[at] = max(empty[at], s.nodes[n].allocatable[r])
+			k.most = max(k.most, s.free[n*len(s.resources)+int(r)])
+			k.empty = max(k.empty, s.nodes[n].allocatable[r])
 		}
 	}
-	for at, count := range nodes {
-		r := Reason{Obstacle: at.obstacle, Nodes: count}
-		if at.resource != none {
-			r.Resource = s.resources[at.resource]
-			asked := s.asks(p, at.resource)
-			r.Never = asked > empty[at]
-			r.Asked, r.Most = amount(r.Resource, asked), amount(r.Resource, most[at])
+	for i, k := range by {
+		o, resource := Obstacle(i/width), index(i%width)-1 //nolint:gosec // there are few
+		if k.nodes == 0 || o == NoObstacle {
+			continue
+		}
+		r := Reason{Obstacle: o, OnNode: k.onNode, Nodes: k.nodes}
+		if resource != none {
+			r.Resource = s.resources[resource]
+			asked := s.asks(p, resource)
+			r.Never = asked > k.empty
+			r.Asked, r.Most = amount(r.Resource, asked), amount(r.Resource, k.most)
 			if r.Never {
-				r.Most = amount(r.Resource, empty[at])
+				r.Most = amount(r.Resource, k.empty)
 			}
 		}
 		w.Reasons = append(w.Reasons, r)
@@ -110,6 +129,12 @@ func (s *state) why(p int32) Why {
 		return cmp.Or(cmp.Compare(b.Nodes, a.Nodes), cmp.Compare(a.Obstacle, b.Obstacle), strings.Compare(a.Resource, b.Resource))
 	})
 	return w
+}
+
+// onNode tells of an anti-affinity that is in the way whether no pod elsewhere is.
+func (s *state) onNode(p, n int32, o Obstacle) bool {
+	so := s.socials[s.pods[p].social]
+	return (o == AntiAffinity || o == AntiAffinityOfOthers) && !s.meets(so.avoids, n, false) && !s.meets(so.avoided, n, false)
 }
 
 func (s *state) asks(p, resource int32) int64 {

@@ -3,6 +3,7 @@ package kube
 import (
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -38,6 +39,9 @@ func (l listers) owners(now time.Time) owners {
 	}
 	for _, s := range all(l.stateful.List) {
 		put("StatefulSet", s.ObjectMeta, replicas(s.Spec.Replicas), s.Spec.MinReadySeconds)
+		w := o.byUID[string(s.UID)]
+		w.HeldBack = heldBack(s)
+		o.byUID[w.UID] = w
 	}
 	for _, d := range all(l.daemons.List) {
 		put("DaemonSet", d.ObjectMeta, int(d.Status.DesiredNumberScheduled), d.Spec.MinReadySeconds)
@@ -61,6 +65,15 @@ func (l listers) owners(now time.Time) owners {
 		o.byUID[string(rs.UID)] = w
 	}
 	return o
+}
+
+// heldBack is how many pods of a StatefulSet are as it was before its last change, and are left so until they are deleted. Whether the
+// revisions differ does not tell: with OnDelete, not every Kubernetes takes up the new one as the current one when all pods have it.
+func heldBack(s *appsv1.StatefulSet) int {
+	if s.Spec.UpdateStrategy.Type != appsv1.OnDeleteStatefulSetStrategyType || s.Status.UpdateRevision == s.Status.CurrentRevision {
+		return 0
+	}
+	return max(0, int(s.Status.Replicas-s.Status.UpdatedReplicas))
 }
 
 // workloads returns those that stand for themselves, by UID, with pods or without.

@@ -171,6 +171,30 @@ func TestAWorkloadWithoutPodsExists(t *testing.T) {
 	}
 }
 
+// TestAChangeThatWaitsForPodsToBeDeleted of a StatefulSet: an eviction would roll it out.
+func TestAChangeThatWaitsForPodsToBeDeleted(t *testing.T) {
+	set := func(strategy appsv1.StatefulSetUpdateStrategyType, current string, updated int32) *appsv1.StatefulSet {
+		return &appsv1.StatefulSet{
+			ObjectMeta: named("db"), Spec: appsv1.StatefulSetSpec{UpdateStrategy: appsv1.StatefulSetUpdateStrategy{Type: strategy}},
+			Status: appsv1.StatefulSetStatus{Replicas: 3, UpdatedReplicas: updated, CurrentRevision: current, UpdateRevision: "db-2"},
+		}
+	}
+	for name, test := range map[string]struct {
+		set  *appsv1.StatefulSet
+		want int
+	}{
+		"two pods are as before":                      {set("OnDelete", "db-1", 1), 2},
+		"all pods are changed":                        {set("OnDelete", "db-1", 3), 0},
+		"nothing was changed":                         {set("OnDelete", "db-2", 0), 0},
+		"a change that the controller is rolling out": {set("RollingUpdate", "db-1", 1), 0},
+	} {
+		c, _ := start(t, test.set)
+		if w := c.State().Workloads["uid-db"]; w.HeldBack != test.want {
+			t.Errorf("%s: %d pods are held back, want %d", name, w.HeldBack, test.want)
+		}
+	}
+}
+
 func node(name, pool string, unschedulable bool, by string) *corev1.Node {
 	n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{label: pool}}, Spec: corev1.NodeSpec{Unschedulable: unschedulable}}
 	if by != "" {

@@ -28,6 +28,8 @@ func findFit(in Input) []upgrade.Finding {
 	if selectsNamespaces(in) {
 		found = append(found, in.unknown("which pods some want to be near or apart from", upgrade.ReadNamespaces)...)
 	}
+	small := in.tooSmall()
+	found = append(found, small...)
 	result := fit.Simulate(in.Snapshot, in.Pools, fit.Options{DeleteEach: deletesEach(in.Steps), Explained: explained(in), Jobs: in.Options.Jobs})
 	for _, pool := range result.UnreadPools {
 		found = append(found, upgrade.Finding{
@@ -37,8 +39,13 @@ func findFit(in Input) []upgrade.Finding {
 	}
 	switch result.Verdict {
 	case fit.DoesNotFit:
-		for i, s := range result.Stuck {
-			found = append(found, in.stuck(s, i == 0))
+		told := 0
+		for _, s := range result.Stuck {
+			if s.Why.Capacity() && slices.ContainsFunc(small, func(f upgrade.Finding) bool { return f.Object.Name == in.planned(s.Pool).NewName }) {
+				continue // no wonder
+			}
+			told++
+			found = append(found, in.stuck(s, told == 1))
 		}
 	case fit.Tight:
 		found = append(found, in.tight(result)...)
@@ -69,11 +76,19 @@ func (in Input) stuck(s fit.Stuck, first bool) upgrade.Finding {
 	if first {
 		f.Problem += fmt.Sprintf("; the drain of node %s would be the first to wait", s.Node)
 	}
-	f.Remedy = describe(s.Workload)
-	if s.Why.Capacity() {
-		f.Remedy = in.grow(s.Pool)
-	}
+	f.Remedy = in.help(s)
 	return f
+}
+
+// help is what would give the pods a node: more nodes only where these would.
+func (in Input) help(s fit.Stuck) string {
+	switch {
+	case s.Why.Capacity():
+		return in.grow(s.Pool)
+	case s.Why.Spread():
+		return edit(s.Workload, "let its topology spread leave out cordoned nodes (nodeTaintsPolicy: Honor), or be no more than a wish (whenUnsatisfiable: ScheduleAnyway)")
+	}
+	return describe(s.Workload)
 }
 
 func (in Input) tight(r fit.Result) []upgrade.Finding {
@@ -96,7 +111,11 @@ func (in Input) tight(r fit.Result) []upgrade.Finding {
 			Problem: fmt.Sprintf("moves to new nodes that are nearly full then: pods ask for %s", strings.Join(full, ", ")),
 		}
 		if s.Pods > 0 {
+			f.Remedy = in.help(s)
 			f.Problem = fmt.Sprintf("moves to new nodes on which its pods have room only by luck: %s may find none (%s)", s.Workload, s.Why)
+			if s.Grows != "" {
+				f.Problem = fmt.Sprintf("has pods that find a node only if the autoscaler adds one to pool %s: those of %s (%s)", s.Grows, s.Workload, s.Why)
+			}
 			f.Evidence = []string{s.Pod.Namespace + "/" + s.Pod.Name + " on node " + s.Node}
 			for _, part := range full {
 				f.Evidence = append(f.Evidence, "pods ask for "+part+" of the new nodes")
@@ -107,11 +126,47 @@ func (in Input) tight(r fit.Result) []upgrade.Finding {
 	return found
 }
 
-// grow is the command that gives the pool, and so the new one, a node more in each zone.
+// grow is the command that gives the pool, and so the new one, a node more in each zone; or the new one itself, if it is there already.
 func (in Input) grow(pool string) string {
-	i := slices.IndexFunc(in.Pools, func(p upgrade.PoolPlan) bool { return p.Name == pool })
-	return fmt.Sprintf("gcloud container clusters resize %s --node-pool %s --num-nodes %d --location %s --project %s # and plan again: the new pool gets as many",
-		in.Cluster.Name, pool, in.Pools[i].NodesPerZone+1, in.Cluster.Location, in.Cluster.Project)
+	to, then := in.grown(pool), "the new pool gets as many"
+	if to != pool {
+		then = "the new pool is not made again"
+	}
+	return in.resize(to, in.planned(pool).NodesPerZone+1) + " # and plan again: " + then
+}
+
+func (in Input) resize(pool string, perZone int) string {
+	return fmt.Sprintf("gcloud container clusters resize %s --node-pool %s --num-nodes %d --location %s --project %s", in.Cluster.Name, pool, perZone, in.Cluster.Location, in.Cluster.Project)
+}
+
+// planned is what the plan does with a pool, which it migrates.
+func (in Input) planned(pool string) upgrade.PoolPlan {
+	return in.Pools[slices.IndexFunc(in.Pools, func(p upgrade.PoolPlan) bool { return p.Name == pool })]
+}
+
+// grown is the pool that has to be changed for the new one to be otherwise: the old one, as long as the new one is not there.
+func (in Input) grown(pool string) string {
+	if p := in.planned(pool); p.Adopt {
+		return p.NewName
+	}
+	return pool
+}
+
+// tooSmall are the new pools that an earlier run made and that have too few nodes: nobody makes them larger.
+func (in Input) tooSmall() []upgrade.Finding {
+	var found []upgrade.Finding
+	for _, p := range in.migrated() {
+		there, needed := len(in.State.PoolNodes(p.NewName)), p.NodesPerZone*len(p.Zones)
+		if !p.Adopt || there >= needed || fit.BeingMade(in.Cluster, p.NewName) {
+			continue
+		}
+		found = append(found, upgrade.Finding{
+			Severity: upgrade.Blocker, Object: nodePool(p.NewName),
+			Problem: fmt.Sprintf("was made by an earlier run with %s, and %d are needed: the run would wait for the others", count(there, "node"), needed),
+			Remedy:  in.resize(p.NewName, p.NodesPerZone),
+		})
+	}
+	return found
 }
 
 func describe(owner upgrade.Ref) string {
@@ -128,7 +183,7 @@ func count(n int, what string) string {
 // explained are the pods of which other checks say that they find no node.
 func explained(in Input) map[string]bool {
 	uids := map[string]bool{}
-	pinned, lost, otherZone, removed := in.pinned(), newLabelLoss(in), ofOtherZones(in.zonesAfterwards()), in.removed()
+	pinned, lost, otherZone, removed := in.pinned(), in.lost, ofOtherZones(in.zonesAfterwards()), in.removed()
 	for _, p := range in.Moving {
 		shape, volumes := in.Inventory.Pods[p.UID], in.Inventory.Volumes[p.UID]
 		selects := func(r removedLabel) bool { return shape != nil && requires(shape, r.key) }

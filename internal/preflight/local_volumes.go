@@ -2,7 +2,6 @@ package preflight
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
@@ -40,9 +39,5 @@ func diskOfNode(v upgrade.Volume) bool { return v.Local && v.Terms != nil }
 
 // move is the remedy of a workload whose volumes cannot go where its pods go.
 func move(owner upgrade.Ref, claims []string) string {
-	names := make([]string, len(claims))
-	for i, c := range claims {
-		_, names[i], _ = strings.Cut(c, "/")
-	}
-	return fmt.Sprintf("kubectl get pvc -n %s %s # and copy what is in them to volumes that can be mounted elsewhere", owner.Namespace, strings.Join(names, " "))
+	return fmt.Sprintf("kubectl get pvc -n %s %s # and copy what is in them to volumes that can be mounted elsewhere", owner.Namespace, names(claims))
 }

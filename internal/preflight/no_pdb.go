@@ -36,6 +36,14 @@ func findNoPDB(in Input) []upgrade.Finding {
 // generated are the labels that controllers give their pods: each revision or each pod has other ones.
 var generated = []string{"pod-template-hash", "controller-revision-hash", "statefulset.kubernetes.io/pod-name", "apps.kubernetes.io/pod-index", "pod-template-generation"}
 
+// admitted are the labels that admission puts on pods: by where they run, or as a mesh marks them.
+var admitted = []string{"topology.kubernetes.io/", "security.istio.io/", "service.istio.io/", "linkerd.io/"}
+
+// ofTemplate tells of a label that every pod of a workload has, whenever and wherever it is made.
+func ofTemplate(key string) bool {
+	return !slices.Contains(generated, key) && !slices.ContainsFunc(admitted, func(p string) bool { return strings.HasPrefix(key, p) })
+}
+
 // selector is what kubectl selects the pods by: the labels that all of them have.
 func (in Input) selector(of []upgrade.Pod) string {
 	var common map[string]string
@@ -47,7 +55,7 @@ func (in Input) selector(of []upgrade.Pod) string {
 		if common == nil {
 			common = maps.Clone(shape.Labels)
 		}
-		maps.DeleteFunc(common, func(key, value string) bool { return shape.Labels[key] != value || slices.Contains(generated, key) })
+		maps.DeleteFunc(common, func(key, value string) bool { return shape.Labels[key] != value || !ofTemplate(key) })
 	}
 	var terms []string
 	for _, key := range slices.Sorted(maps.Keys(common)) {

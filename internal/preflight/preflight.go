@@ -22,6 +22,8 @@ type Input struct {
 	Options upgrade.Options
 	// Moving are the pods on the nodes that are to be drained, but for those that simply leave with their node.
 	Moving []upgrade.Pod
+	// lost is what several checks want to know of labels put by hand.
+	lost *labelLoss
 }
 
 // Check is one thing that is looked for.
@@ -52,13 +54,14 @@ func Checks() []Check {
 		permissions(), webhooks(), deprecatedAPIs(), localVolumes(), zonalVolumes(), unboundVolumes(), hostPaths(),
 		externalTrafficLocal(), noEndpoints(), noReadinessProbe(), crashing(), pdbWithoutController(), unhealthyBlocks(),
 		barePods(), emptyDirs(), longGrace(), runningJobs(), overlappingPDBs(), pdbBlocks(), singleReplica(), noPDB(), oneNode(),
-		lostLabels(), fits(),
+		lostLabels(), fits(), toleratesCordon(), lostTaints(), sharedVolume(), heldBackUpdate(),
 	}
 }
 
 // Inspect runs all checks. It is an upgrade.Inspector.
 func Inspect(s upgrade.Snapshot, p upgrade.Plan) []upgrade.Finding {
 	in := Input{Snapshot: s, Target: p.Target.Version, Pools: p.Pools, Steps: p.Steps, Options: p.Options, Moving: upgrade.PodsOn(s.State, p.Pools)}
+	in.lost = newLabelLoss(in)
 	var found []upgrade.Finding
 	idle := len(in.migrated()) == 0
 	for _, c := range Checks() {

@@ -101,6 +101,8 @@ type Workload struct {
 	Wanted int
 	// MinReady is how long a new pod has to be Ready before it counts.
 	MinReady time.Duration
+	// HeldBack is how many of its pods a change of it has not reached, since it waits for somebody to delete them (updateStrategy OnDelete).
+	HeldBack int
 }
 
 // Unknown stands for a number that could not be read.
