@@ -195,7 +195,7 @@ func TestWherePodsMayGo(t *testing.T) {
 				"kubectl edit deployment web -n shop # select nodes by a label of your own, which the new pool gets too, or allow pool-1-34-2-gke-100 as well"}},
 		"pods that share a volume": {func(s *upgrade.Snapshot) { share(s, upgrade.Volume{Claim: "data", Attached: true}) }, []string{
 			"warning shared-volume Deployment shop/web shares volumes that one node at a time can attach (shop/data) among 3 pods: a replacement on another node cannot start before all of these have left theirs -> " +
-				"kubectl scale deployment web -n shop --replicas 1 # for the time of the upgrade"}},
+				"kubectl describe pvc -n shop data # and keep all of its pods but one from using it for the time of the upgrade"}},
 		"pods that share a volume with another workload's": {func(s *upgrade.Snapshot) {
 			s.Inventory.Volumes["web-1"] = []upgrade.Volume{{Claim: "data", Attached: true}}
 			backup := upgrade.Ref{Kind: "ReplicaSet", Namespace: "shop", Name: "backup", UID: "b"}

@@ -33,15 +33,11 @@ func findSharedVolume(in Input) []upgrade.Finding {
 	match := func(p upgrade.Pod) bool { return in.moves(p) && len(shared(p)) > 0 }
 	return byWorkload(in.Moving, match, func(owner upgrade.Ref, of []upgrade.Pod) upgrade.Finding {
 		claims := distinct(of, shared)
-		f := upgrade.Finding{
+		return upgrade.Finding{
 			Severity: upgrade.Warning, Object: owner, Evidence: keys(of), Remedy: share(owner, claims),
 			Problem: fmt.Sprintf("shares volumes that one node at a time can attach (%s) among %s: a replacement on another node cannot start before all of these have left theirs",
 				several(claims), count(len(users[claims[0]]), "pod")),
 		}
-		if len(users[claims[0]]) == len(of) && slices.Contains(scalable, owner.Kind) {
-			f.Remedy = scale(owner, 1)
-		}
-		return f
 	})
 }
 
