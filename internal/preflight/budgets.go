@@ -50,8 +50,8 @@ func (in Input) budgets(so standing, finding func(upgrade.Budget, []upgrade.Pod)
 	var order []string
 	over := map[string][]upgrade.Pod{}
 	for _, p := range in.Moving {
-		if p.Terminating() || in.Options.Disposition(p) == upgrade.Awaited {
-			continue // nobody evicts it
+		if p.Terminating() || in.Options.Disposition(p) == upgrade.Awaited || len(p.Budgets) > 1 {
+			continue // nobody evicts it; or nobody can, as overlapping-pdbs says, and Kubernetes keeps the status of only one of its budgets
 		}
 		for _, key := range p.Budgets {
 			if over[key] == nil {

@@ -16,11 +16,11 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"github.com/upshift-k8s/upshift/internal/lab"
-	"github.com/upshift-k8s/upshift/internal/lab/testbed"
 )
 
 // objects: "objects FILE" writes every object of the cluster, a line each, as people have them: without what their controllers and kubelets
-// report, and without the namespace in which Upshift records its runs. Two such files compare the cluster object by object.
+// report, and with the resourceVersion, which tells also of what was changed and changed back, where nobody but people writes an object. Left
+// out are events and Leases, which change all the time. Two such files compare the cluster object by object.
 func objects(ts *testscript.TestScript, _ bool, args []string) {
 	config := Of(ts).Bed.Lab.DirectConfig(lab.Observer)
 	known, err := discovery.NewDiscoveryClientForConfig(config)
@@ -40,9 +40,7 @@ func objects(ts *testscript.TestScript, _ bool, args []string) {
 			found, err := client.Resource(version.WithResource(r.Name)).List(context.Background(), metav1.ListOptions{})
 			ts.Check(err)
 			for _, o := range found.Items {
-				if o.GetNamespace() != testbed.Namespace {
-					lines = append(lines, objectLine(ts, r.Name, o))
-				}
+				lines = append(lines, objectLine(ts, r.Name, o))
 			}
 		}
 	}
@@ -53,6 +51,9 @@ func objects(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(strings.Join(lines, "\n")+"\n"), 0o600))
 }
 
+// reported are the kinds whose status somebody writes while nothing happens.
+var reported = []string{"nodes", "pods", "deployments", "replicasets", "statefulsets", "daemonsets", "jobs", "poddisruptionbudgets", "endpoints", "endpointslices", "apiservices", "prioritylevelconfigurations", "flowschemas"}
+
 func objectLine(ts *testscript.TestScript, resource string, o unstructured.Unstructured) string {
 	unstructured.RemoveNestedField(o.Object, "status")
 	taints, _, err := unstructured.NestedSlice(o.Object, "spec", "taints")
@@ -62,7 +63,9 @@ func objectLine(ts *testscript.TestScript, resource string, o unstructured.Unstr
 		ts.Check(unstructured.SetNestedSlice(o.Object, taints, "spec", "taints"))
 	}
 	o.SetManagedFields(nil)
-	o.SetResourceVersion("")
+	if slices.Contains(reported, resource) {
+		o.SetResourceVersion("")
+	}
 	data, err := json.Marshal(o.Object)
 	ts.Check(err)
 	return fmt.Sprintf("%s %s/%s %s", resource, o.GetNamespace(), o.GetName(), data)
