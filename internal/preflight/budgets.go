@@ -29,6 +29,8 @@ func stands(b upgrade.Budget, over []upgrade.Pod) standing {
 	switch {
 	case b.Allowed > 0:
 		return fine
+	case b.Trouble == "" && b.Current && b.Expected == 0 && !slices.ContainsFunc(over, func(p upgrade.Pod) bool { return len(p.Budgets) == 1 }):
+		return fine // of two budgets over a pod Kubernetes keeps the status of one; that there are two is told
 	case b.Trouble != "", b.Current && b.Expected == 0:
 		return hopeless
 	case b.Current && b.Needed >= b.Expected:
@@ -50,8 +52,8 @@ func (in Input) budgets(so standing, finding func(upgrade.Budget, []upgrade.Pod)
 	var order []string
 	over := map[string][]upgrade.Pod{}
 	for _, p := range in.Moving {
-		if p.Terminating() || in.Options.Disposition(p) == upgrade.Awaited || len(p.Budgets) > 1 {
-			continue // nobody evicts it; or nobody can, as overlapping-pdbs says, and Kubernetes keeps the status of only one of its budgets
+		if p.Terminating() || in.Options.Disposition(p) == upgrade.Awaited {
+			continue // nobody evicts it
 		}
 		for _, key := range p.Budgets {
 			if over[key] == nil {
