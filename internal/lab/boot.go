@@ -27,7 +27,16 @@ func (l *Lab) boot(ctx context.Context, binary string, options Options) error {
 	if err := l.prepare(options); err != nil {
 		return err
 	}
+	client, err := kubernetes.NewForConfig(l.DirectConfig(Admin))
+	if err != nil {
+		return err
+	}
 	for _, part := range l.parts(options) {
+		if part.name == controllerManager { // it gives up on an API server that takes longer than 10 s, as it does on a busy machine
+			if err := awaitAPI(ctx, client); err != nil {
+				return why(ctx, err)
+			}
+		}
 		c, err := l.start(binary, part)
 		if err != nil {
 			return err
@@ -40,8 +49,15 @@ func (l *Lab) boot(ctx context.Context, binary string, options Options) error {
 			}
 		}()
 	}
-	err := l.awaitReady(ctx)
-	if err != nil && ctx.Err() != nil {
+	if err := probe(ctx, client); err != nil {
+		return why(ctx, fmt.Errorf("wait for a pod to become Ready: %w", err))
+	}
+	return nil
+}
+
+// why is what ended a wait: a component that died, or the time.
+func why(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	return err
@@ -78,13 +94,9 @@ func (l *Lab) prepare(options Options) error {
 	return err
 }
 
-// awaitReady returns once the API server is ready and a pod could become Ready, which takes every other component.
-func (l *Lab) awaitReady(ctx context.Context) error {
-	client, err := kubernetes.NewForConfig(l.DirectConfig(Admin))
-	if err != nil {
-		return err
-	}
-	err = poll(ctx, func() error {
+// awaitAPI returns once the API server is ready.
+func awaitAPI(ctx context.Context, client *kubernetes.Clientset) error {
+	err := poll(ctx, func() error {
 		_, err := client.CoreV1().Namespaces().Get(ctx, metav1.NamespaceDefault, metav1.GetOptions{})
 		if err != nil {
 			return err
@@ -94,13 +106,10 @@ func (l *Lab) awaitReady(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("wait for the API server: %w", err)
 	}
-	if err := probe(ctx, client); err != nil {
-		return fmt.Errorf("wait for a pod to become Ready: %w", err)
-	}
 	return nil
 }
 
-// probe runs a pod on a node of its own, out of everybody's way, and removes both.
+// probe runs a pod on a node of its own, out of everybody's way, and removes both: it becomes Ready once every component works.
 func probe(ctx context.Context, client kubernetes.Interface) (err error) {
 	const name = "lab-probe"
 	node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{name: ""}}}

@@ -18,7 +18,7 @@ type part struct {
 
 func (l *Lab) path(name string) string { return filepath.Join(l.dir, name) }
 
-// parts are the components in the order of their start. They wait for each other by themselves.
+// parts are the components in the order of their start.
 func (l *Lab) parts(options Options) []part {
 	// Sockets, because no one else can take a path of the lab's own directory.
 	etcd, peer := "unix://"+l.path("etcd.sock"), "unix://"+l.path("peer.sock")

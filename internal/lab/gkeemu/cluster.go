@@ -181,7 +181,7 @@ func (c *cluster) proto() *containerpb.Cluster {
 	if daily := pb.GetMaintenancePolicy().GetWindow().GetDailyMaintenanceWindow(); daily != nil {
 		daily.Duration = cmp.Or(daily.Duration, "PT4H0M0S") // GKE's choice, nobody else's
 	}
-	pb.Status = containerpb.Cluster_RUNNING
+	pb.Status = cmp.Or(pb.Status, containerpb.Cluster_RUNNING)
 	if c.busy != nil {
 		pb.Status = containerpb.Cluster_RECONCILING
 	}
