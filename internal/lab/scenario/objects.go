@@ -40,6 +40,9 @@ func objects(ts *testscript.TestScript, _ bool, args []string) {
 			found, err := client.Resource(version.WithResource(r.Name)).List(context.Background(), metav1.ListOptions{})
 			ts.Check(err)
 			for _, o := range found.Items {
+				if r.Name == "configmaps" && o.GetName() == "upshift-run" && o.Object["data"] == nil {
+					continue // the record is claimed with the lease, and has no run in it
+				}
 				lines = append(lines, objectLine(ts, r.Name, o))
 			}
 		}
