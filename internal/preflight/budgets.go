@@ -89,7 +89,7 @@ func (in Input) selected(b upgrade.Budget) int {
 	return n
 }
 
-// keepAll but one is the remedy of a budget that has to be told its number of pods.
+// keepAllButOne is the remedy of a budget that has to be told its number of pods.
 func (in Input) keepAllButOne(b upgrade.Budget) (remedy, advice string) {
 	n := in.selected(b)
 	if n < 2 {

@@ -39,5 +39,10 @@ func diskOfNode(v upgrade.Volume) bool { return v.Local && v.Terms != nil }
 
 // move is the remedy of a workload whose volumes cannot go where its pods go.
 func move(owner upgrade.Ref, claims []string) string {
-	return fmt.Sprintf("kubectl get pvc -n %s %s # and copy what is in them to volumes that can be mounted elsewhere", owner.Namespace, names(claims))
+	return showClaims(owner, claims) + " # and copy what is in them to volumes that can be mounted elsewhere"
+}
+
+// showClaims is the command that shows claims, which are given as namespace/name.
+func showClaims(owner upgrade.Ref, claims []string) string {
+	return fmt.Sprintf("kubectl get pvc -n %s %s", owner.Namespace, names(claims))
 }

@@ -2,7 +2,6 @@ package preflight
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
@@ -29,7 +28,7 @@ func findUnboundVolumes(in Input) []upgrade.Finding {
 		return upgrade.Finding{
 			Severity: upgrade.Warning,
 			Problem:  fmt.Sprintf("uses the claim %s, of which its replacement cannot be sure: %s", several(claims), why[claims[0]]),
-			Remedy:   strings.SplitN(move(owner, claims), " # ", 2)[0], Advice: "bind or make the claim again, and plan again",
+			Remedy:   showClaims(owner, claims), Advice: "bind or make the claim again, and plan again",
 		}
 	})
 }

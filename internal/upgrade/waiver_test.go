@@ -98,7 +98,7 @@ func TestWhatAWaiverDoes(t *testing.T) {
 	}
 }
 
-// TestOnlyWhatCanBeAcceptedIs: verdicts with every finding waived, and which exits they make is the surface's business.
+// TestVerdicts: what each kind of finding makes of a plan, accepted or not.
 func TestVerdicts(t *testing.T) {
 	waiver := "c x until=2026-12-31 reason=y"
 	for name, test := range map[string]struct {
