@@ -40,6 +40,8 @@ type Node struct {
 	Unschedulable bool
 	// CordonedBy is the run that cordoned the node, empty if Upshift did not.
 	CordonedBy string
+	// Allocatable is what pods may have of it in all, "pods" being how many. It must not be changed.
+	Allocatable Resources
 }
 
 // Pod is a pod with everything about it that a drain has to know already worked out.
@@ -74,6 +76,10 @@ type Pod struct {
 	Trouble string
 	// EmptyDirs are the names of its emptyDir volumes.
 	EmptyDirs []string
+	// Requests are what scheduling reserves for it of a node; pods that are alike may share them, so they must not be changed. "pods" is not among them.
+	Requests Resources
+	// Disks are the names of the PersistentVolumes that it has mounted and that only one node can have at a time (ReadWriteOnce, ReadWriteOncePod).
+	Disks []string
 	// Pinned tells that the pod may run where it does, and on no node like it of another pool but those of the pools PinnedTo.
 	Pinned   bool
 	PinnedTo []string
@@ -149,6 +155,8 @@ type State struct {
 	Workloads map[string]Workload
 	// Budgets by namespace/name.
 	Budgets map[string]Budget
+	// Attachments are the volumes that are attached to nodes, or on their way.
+	Attachments []Attachment
 	// Trouble is why this state may be out of date (the API cannot be read), empty if all is well.
 	Trouble string
 	// Away tells that the trouble is an API that cannot be reached at all: nothing can be known or changed until it is back.
@@ -239,5 +247,5 @@ type Occupants struct {
 	Volumes []Attachment
 }
 
-// Attachment is a volume that is attached to a node.
-type Attachment struct{ Name, Node string }
+// Attachment is a volume that is attached to a node: the VolumeAttachment's name, the node's, and the PersistentVolume's.
+type Attachment struct{ Name, Node, Volume string }
