@@ -167,7 +167,6 @@ func (c *Cluster) Occupants(ctx context.Context, pool string) (upgrade.Occupants
 	if err != nil {
 		return there, fmt.Errorf("list the nodes of pool %s: %w", pool, err)
 	}
-	r := c.listers.reader(c.poolLabel, time.Now())
 	on := map[string]bool{}
 	for i := range nodes.Items {
 		name := nodes.Items[i].Name
@@ -181,9 +180,7 @@ func (c *Cluster) Occupants(ctx context.Context, pool string) (upgrade.Occupants
 		if err != nil {
 			return there, fmt.Errorf("list the pods on node %s: %w", name, err)
 		}
-		for j := range pods.Items {
-			there.Pods = append(there.Pods, r.pod(&pods.Items[j]))
-		}
+		there.Pods = append(there.Pods, c.snapshot.read(pods.Items, time.Now())...)
 	}
 	attachments, err := within(ctx, listTimeout, func(ctx context.Context) (*storagev1.VolumeAttachmentList, error) {
 		return c.client.StorageV1().VolumeAttachments().List(ctx, metav1.ListOptions{})
@@ -193,7 +190,7 @@ func (c *Cluster) Occupants(ctx context.Context, pool string) (upgrade.Occupants
 	}
 	for _, a := range attachments.Items {
 		if on[a.Spec.NodeName] {
-			there.Volumes = append(there.Volumes, upgrade.Attachment{Name: a.Name, Node: a.Spec.NodeName})
+			there.Volumes = append(there.Volumes, readAttachment(&a))
 		}
 	}
 	return there, nil

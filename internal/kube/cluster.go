@@ -37,6 +37,7 @@ type Cluster struct {
 	poolLabel string
 	factory   informers.SharedInformerFactory
 	listers   listers
+	snapshot  *snapshot
 
 	mu      sync.Mutex
 	changed chan struct{}
@@ -93,12 +94,16 @@ func (c *Cluster) Host() string { return c.host }
 func (c *Cluster) follow(ctx context.Context, client kubernetes.Interface) (err error) {
 	c.factory = informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(trim))
 	c.listers = newListers(c.factory)
-	handler := cache.ResourceEventHandlerFuncs{
-		AddFunc: func(any) { c.bump() }, UpdateFunc: func(any, any) { c.bump() }, DeleteFunc: func(any) { c.bump() },
-	}
+	c.snapshot = newSnapshot(c.listers, c.poolLabel)
 	var synced []cache.InformerSynced
-	for _, informer := range c.listers.informers {
-		registration, err := informer.AddEventHandler(handler)
+	for kind, informer := range c.listers.informers {
+		changed := func(object any) {
+			c.snapshot.mark(kind, object)
+			c.bump()
+		}
+		registration, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+			AddFunc: changed, UpdateFunc: func(_, object any) { changed(object) }, DeleteFunc: changed,
+		})
 		if err != nil {
 			return fmt.Errorf("watch the cluster: %w", err)
 		}
@@ -205,7 +210,7 @@ func (c *Cluster) Changed() <-chan struct{} {
 // State implements the engine's Cluster.
 func (c *Cluster) State() upgrade.State {
 	trouble, away := c.staleness() // first: what is read once the API is back is no older than that
-	s := c.listers.state(c.poolLabel, time.Now())
+	s := c.snapshot.state(time.Now())
 	s.Trouble, s.Away = trouble, away
 	return s
 }

@@ -25,7 +25,6 @@ func Needs() []upgrade.Permission {
 		{Verb: "get", Resource: "nodes", Why: "to cordon nodes"},
 		{Verb: "patch", Resource: "nodes", Why: "to cordon nodes"},
 		{Verb: "create", Resource: "pods/eviction", Why: "to evict pods"},
-		{Verb: "list", Group: "storage.k8s.io", Resource: "volumeattachments", Why: "to see that nothing is left on a pool that is deleted"},
 	}
 }
 

@@ -13,12 +13,12 @@ const elsewhere = "upshift-elsewhere"
 
 // pinned tells whether the pod may run where it does and on no node like that of another pool, and which pools it may run in by their
 // names. What counts is its node selector and required node affinity: everything else about a node, a new pool has alike.
-func (r reader) pinned(p *corev1.Pod) (pinned bool, to []string) {
+func (s *snapshot) pinned(p *corev1.Pod) (pinned bool, to []string) {
 	a := p.Spec.Affinity
 	if len(p.Spec.NodeSelector) == 0 && (a == nil || a.NodeAffinity == nil || a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil) {
 		return false, nil
 	}
-	node, err := r.nodes.Get(p.Spec.NodeName)
+	node, err := s.caches.nodes.Get(p.Spec.NodeName)
 	if err != nil {
 		return false, nil // it runs nowhere yet
 	}
@@ -26,14 +26,14 @@ func (r reader) pinned(p *corev1.Pod) (pinned bool, to []string) {
 	in := func(pool string) bool {
 		like := &corev1.Node{}
 		like.Name, like.Labels = elsewhere, maps.Clone(node.Labels)
-		like.Labels[corev1.LabelHostname], like.Labels[r.poolLabel] = elsewhere, pool
+		like.Labels[corev1.LabelHostname], like.Labels[s.poolLabel] = elsewhere, pool
 		ok, err := required.Match(like)
 		return ok && err == nil
 	}
 	if here, err := required.Match(node); !here || err != nil || in(elsewhere) {
 		return false, nil
 	}
-	for _, name := range r.poolsNamed(p) {
+	for _, name := range s.poolsNamed(p) {
 		if in(name) {
 			to = append(to, name)
 		}
@@ -42,15 +42,15 @@ func (r reader) pinned(p *corev1.Pod) (pinned bool, to []string) {
 }
 
 // poolsNamed are the pools that the pod's node selector and required node affinity mention.
-func (r reader) poolsNamed(p *corev1.Pod) []string {
+func (s *snapshot) poolsNamed(p *corev1.Pod) []string {
 	var names []string
-	if name, ok := p.Spec.NodeSelector[r.poolLabel]; ok {
+	if name, ok := p.Spec.NodeSelector[s.poolLabel]; ok {
 		names = append(names, name)
 	}
 	if a := p.Spec.Affinity; a != nil && a.NodeAffinity != nil && a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution != nil {
 		for _, term := range a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms {
 			for _, e := range term.MatchExpressions {
-				if e.Key == r.poolLabel && e.Operator == corev1.NodeSelectorOpIn {
+				if e.Key == s.poolLabel && e.Operator == corev1.NodeSelectorOpIn {
 					names = append(names, e.Values...)
 				}
 			}

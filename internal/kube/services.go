@@ -27,7 +27,7 @@ func (l listers) readServices() []upgrade.Service {
 	endpoints := l.endpoints()
 	var read []upgrade.Service
 	for _, s := range all(l.services.List) {
-		if len(s.Spec.Selector) == 0 || s.Spec.Type == corev1.ServiceTypeExternalName {
+		if !selectsPods(s) {
 			continue
 		}
 		service := upgrade.Service{
@@ -62,6 +62,11 @@ func (l listers) readServices() []upgrade.Service {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
 	return read
+}
+
+// selectsPods tells whether a Service has pods by a selector.
+func selectsPods(s *corev1.Service) bool {
+	return len(s.Spec.Selector) > 0 && s.Spec.Type != corev1.ServiceTypeExternalName
 }
 
 // endpoints are the ready endpoints of each Service, by its namespace/name: the UIDs of pods, and addresses where there is no pod.

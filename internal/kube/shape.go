@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -41,6 +42,26 @@ func readResources(list corev1.ResourceList) upgrade.Resources {
 	return amounts
 }
 
+// podRequests are what scheduling reserves for the pod as a whole: init containers, sidecars and overhead count.
+func podRequests(p *corev1.Pod) upgrade.Resources {
+	return readResources(resource.PodRequests(p, resource.PodResourcesOptions{}))
+}
+
+// interned hands out one map for all that say the same: a cluster has many pods and nodes, and few kinds of them.
+type interned map[string]upgrade.Resources
+
+func (i interned) one(r upgrade.Resources) upgrade.Resources {
+	var key strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(r)) {
+		fmt.Fprintf(&key, "%s=%d ", name, r[name])
+	}
+	if same, ok := i[key.String()]; ok {
+		return same
+	}
+	i[key.String()] = r
+	return r
+}
+
 // shapes hands out one shape for all pods that are alike: a cluster has many pods, and few kinds of them.
 type shapes map[[sha256.Size]byte]*upgrade.PodShape
 
@@ -58,7 +79,7 @@ func (s shapes) of(p *corev1.Pod) *upgrade.PodShape {
 func readPodShape(p *corev1.Pod) upgrade.PodShape {
 	shape := upgrade.PodShape{
 		Namespace: p.Namespace, Labels: p.Labels, NodeSelector: p.Spec.NodeSelector,
-		Requests:  readResources(resource.PodRequests(p, resource.PodResourcesOptions{})),
+		Requests:  podRequests(p),
 		HostPorts: hostPorts(&p.Spec), HostPaths: hostPaths(&p.Spec), Unprobed: unprobed(&p.Spec), Unmodelled: unmodelled(&p.Spec),
 	}
 	for _, t := range p.Spec.Tolerations {

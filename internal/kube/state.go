@@ -1,7 +1,6 @@
 package kube
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -10,14 +9,13 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/informers"
 	appslisters "k8s.io/client-go/listers/apps/v1"
-	batchlisters "k8s.io/client-go/listers/batch/v1"
 	corelisters "k8s.io/client-go/listers/core/v1"
 	discoverylisters "k8s.io/client-go/listers/discovery/v1"
-	policylisters "k8s.io/client-go/listers/policy/v1"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/upshift-k8s/upshift/internal/upgrade"
@@ -26,38 +24,51 @@ import (
 // cordonedBy is the annotation that names the run that cordoned a node.
 const cordonedBy = "upshift.dev/cordoned-by"
 
+// kind is a kind of objects that a cache is kept of.
+type kind string
+
+const (
+	nodeKind                  kind = "Node"
+	podKind                   kind = "Pod"
+	serviceKind               kind = "Service"
+	sliceKind                 kind = "EndpointSlice"
+	budgetKind                kind = "PodDisruptionBudget"
+	claimKind                 kind = "PersistentVolumeClaim"
+	attachmentKind            kind = "VolumeAttachment"
+	deploymentKind            kind = "Deployment"
+	replicaSetKind            kind = "ReplicaSet"
+	statefulSetKind           kind = "StatefulSet"
+	daemonSetKind             kind = "DaemonSet"
+	replicationControllerKind kind = "ReplicationController"
+	jobKind                   kind = "Job"
+)
+
 // listers are the caches.
 type listers struct {
-	informers []cache.SharedIndexInformer
+	informers map[kind]cache.SharedIndexInformer
 
-	nodes       corelisters.NodeLister
-	pods        corelisters.PodLister
-	services    corelisters.ServiceLister
-	slices      discoverylisters.EndpointSliceLister
-	budgets     policylisters.PodDisruptionBudgetLister
-	replicaSets appslisters.ReplicaSetLister
-	deployments appslisters.DeploymentLister
-	stateful    appslisters.StatefulSetLister
-	daemons     appslisters.DaemonSetLister
-	rcs         corelisters.ReplicationControllerLister
-	jobs        batchlisters.JobLister
+	nodes    corelisters.NodeLister
+	pods     corelisters.PodLister
+	services corelisters.ServiceLister
+	slices   discoverylisters.EndpointSliceLister
+	claims   corelisters.PersistentVolumeClaimLister
+	daemons  appslisters.DaemonSetLister
 }
 
 func newListers(f informers.SharedInformerFactory) listers {
 	core, apps := f.Core().V1(), f.Apps().V1()
-	l := listers{
+	return listers{
 		nodes: core.Nodes().Lister(), pods: core.Pods().Lister(), services: core.Services().Lister(),
-		slices: f.Discovery().V1().EndpointSlices().Lister(), budgets: f.Policy().V1().PodDisruptionBudgets().Lister(),
-		replicaSets: apps.ReplicaSets().Lister(), deployments: apps.Deployments().Lister(), stateful: apps.StatefulSets().Lister(),
-		daemons: apps.DaemonSets().Lister(), rcs: core.ReplicationControllers().Lister(), jobs: f.Batch().V1().Jobs().Lister(),
+		slices: f.Discovery().V1().EndpointSlices().Lister(), claims: core.PersistentVolumeClaims().Lister(), daemons: apps.DaemonSets().Lister(),
+		informers: map[kind]cache.SharedIndexInformer{
+			nodeKind: core.Nodes().Informer(), podKind: core.Pods().Informer(), serviceKind: core.Services().Informer(),
+			sliceKind: f.Discovery().V1().EndpointSlices().Informer(), budgetKind: f.Policy().V1().PodDisruptionBudgets().Informer(),
+			claimKind: core.PersistentVolumeClaims().Informer(), attachmentKind: f.Storage().V1().VolumeAttachments().Informer(),
+			deploymentKind: apps.Deployments().Informer(), replicaSetKind: apps.ReplicaSets().Informer(), statefulSetKind: apps.StatefulSets().Informer(),
+			daemonSetKind: apps.DaemonSets().Informer(), replicationControllerKind: core.ReplicationControllers().Informer(),
+			jobKind: f.Batch().V1().Jobs().Informer(),
+		},
 	}
-	l.informers = []cache.SharedIndexInformer{
-		core.Nodes().Informer(), core.Pods().Informer(), core.Services().Informer(),
-		f.Discovery().V1().EndpointSlices().Informer(), f.Policy().V1().PodDisruptionBudgets().Informer(),
-		apps.ReplicaSets().Informer(), apps.Deployments().Informer(), apps.StatefulSets().Informer(),
-		apps.DaemonSets().Informer(), core.ReplicationControllers().Informer(), f.Batch().V1().Jobs().Informer(),
-	}
-	return l
 }
 
 // all lists a cache; a cache's list has no way to fail.
@@ -66,26 +77,11 @@ func all[T any](list func(labels.Selector) ([]T, error)) []T {
 	return items
 }
 
-// state turns the caches into the domain's State, in a stable order.
-func (l listers) state(poolLabel string, now time.Time) upgrade.State {
-	s := upgrade.State{Budgets: map[string]upgrade.Budget{}}
-	for _, n := range all(l.nodes.List) {
-		s.Nodes = append(s.Nodes, readNode(n, poolLabel))
-	}
-	slices.SortFunc(s.Nodes, func(a, b upgrade.Node) int { return cmp.Compare(a.Name, b.Name) })
-	r := l.reader(poolLabel, now)
-	for _, b := range all(l.budgets.List) {
-		budget := readBudget(b)
-		s.Budgets[budget.Key()] = budget
-	}
-	for _, p := range all(l.pods.List) {
-		s.Pods = append(s.Pods, r.pod(p))
-	}
-	slices.SortFunc(s.Pods, func(a, b upgrade.Pod) int {
-		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
-	})
-	s.Workloads = r.owners.workloads()
-	return s
+// get returns an object of a cache, and whether it is there; looking it up has no way to fail either.
+func get[T any](l listers, k kind, name cache.ObjectName) (T, bool) {
+	object, _, _ := l.informers[k].GetStore().GetByKey(name.String())
+	typed, ok := object.(T)
+	return typed, ok
 }
 
 func readNode(n *corev1.Node, poolLabel string) upgrade.Node {
@@ -93,6 +89,7 @@ func readNode(n *corev1.Node, poolLabel string) upgrade.Node {
 		Name: n.Name, Pool: n.Labels[poolLabel], Zone: n.Labels[corev1.LabelTopologyZone],
 		Version:       strings.TrimPrefix(n.Status.NodeInfo.KubeletVersion, "v"),
 		Unschedulable: n.Spec.Unschedulable, CordonedBy: n.Annotations[cordonedBy],
+		Allocatable: readResources(n.Status.Allocatable),
 	}
 	for _, c := range n.Status.Conditions {
 		if c.Type == corev1.NodeReady {
@@ -127,56 +124,33 @@ func readBudget(b *policyv1.PodDisruptionBudget) upgrade.Budget {
 	}
 }
 
-// selecting is an object with a selector over the pods of its namespace.
-type selecting struct {
-	key      string
-	selector labels.Selector
+func readAttachment(a *storagev1.VolumeAttachment) upgrade.Attachment {
+	read := upgrade.Attachment{Name: a.Name, Node: a.Spec.NodeName}
+	if volume := a.Spec.Source.PersistentVolumeName; volume != nil {
+		read.Volume = *volume
+	}
+	return read
 }
 
-// reader turns pods into the domain's, with the other caches indexed once.
-type reader struct {
-	owners   owners
-	budgets  map[string][]selecting // by namespace
-	services map[string][]selecting // by namespace
-	// serving are the ready endpoints: service key and pod UID.
-	serving map[[2]string]bool
-	nodes   corelisters.NodeLister
-	// poolLabel is the node label that names a node's pool.
-	poolLabel string
+// pod reads a pod with what belongs to it. Until is when it has to be read again at the latest, whatever changes; zero for never.
+func (s *snapshot) pod(p *corev1.Pod, now time.Time) (pod upgrade.Pod, until time.Time) {
+	pod = readPod(p)
+	pod.Requests = s.resources.one(podRequests(p))
+	pod.Disks = s.disks(p)
+	for _, b := range s.budgetsOver.over(p.Namespace, p.Labels) {
+		pod.Budgets = append(pod.Budgets, b.key)
+	}
+	for _, service := range s.servicesOver.over(p.Namespace, p.Labels) {
+		if s.serving.slices[endpoint{service.name, pod.UID}] == 0 {
+			pod.Unserved = append(pod.Unserved, service.key)
+		}
+	}
+	pod.Pinned, pod.PinnedTo = s.pinned(p)
+	return pod, s.assign(p, &pod, now)
 }
 
-func (l listers) reader(poolLabel string, now time.Time) reader {
-	r := reader{
-		budgets: map[string][]selecting{}, services: map[string][]selecting{}, serving: map[[2]string]bool{}, nodes: l.nodes, poolLabel: poolLabel,
-	}
-	r.owners = l.owners(now)
-	for _, b := range all(l.budgets.List) {
-		// A selector that cannot be read selects nothing, for the API server too.
-		if selector, err := metav1.LabelSelectorAsSelector(b.Spec.Selector); err == nil {
-			r.budgets[b.Namespace] = append(r.budgets[b.Namespace], selecting{b.Namespace + "/" + b.Name, selector})
-		}
-	}
-	for _, list := range r.budgets {
-		slices.SortFunc(list, func(a, b selecting) int { return cmp.Compare(a.key, b.key) })
-	}
-	for _, s := range all(l.services.List) {
-		if len(s.Spec.Selector) > 0 && s.Spec.Type != corev1.ServiceTypeExternalName {
-			selector := labels.SelectorFromSet(s.Spec.Selector)
-			r.services[s.Namespace] = append(r.services[s.Namespace], selecting{s.Namespace + "/" + s.Name, selector})
-		}
-	}
-	for _, slice := range all(l.slices.List) {
-		service := slice.Namespace + "/" + slice.Labels["kubernetes.io/service-name"]
-		for _, e := range slice.Endpoints {
-			if e.TargetRef != nil && (e.Conditions.Ready == nil || *e.Conditions.Ready) {
-				r.serving[[2]string{service, string(e.TargetRef.UID)}] = true
-			}
-		}
-	}
-	return r
-}
-
-func (r reader) pod(p *corev1.Pod) upgrade.Pod {
+// readPod reads what a pod says by itself.
+func readPod(p *corev1.Pod) upgrade.Pod {
 	pod := upgrade.Pod{
 		Namespace: p.Namespace, Name: p.Name, UID: string(p.UID), Node: p.Spec.NodeName,
 		Mirror:   metav1.HasAnnotation(p.ObjectMeta, corev1.MirrorPodAnnotationKey),
@@ -205,20 +179,6 @@ func (r reader) pod(p *corev1.Pod) upgrade.Pod {
 			pod.EmptyDirs = append(pod.EmptyDirs, v.Name)
 		}
 	}
-	set := labels.Set(p.Labels)
-	for _, b := range r.budgets[p.Namespace] {
-		if b.selector.Matches(set) {
-			pod.Budgets = append(pod.Budgets, b.key)
-		}
-	}
-	for _, s := range r.services[p.Namespace] {
-		if s.selector.Matches(set) && !r.serving[[2]string{s.key, pod.UID}] {
-			pod.Unserved = append(pod.Unserved, s.key)
-		}
-	}
-	slices.Sort(pod.Unserved)
-	pod.Pinned, pod.PinnedTo = r.pinned(p)
-	r.assign(p, &pod)
 	return pod
 }
 
@@ -242,18 +202,19 @@ func startUp(p *corev1.Pod, ready time.Time) time.Duration {
 	return 0
 }
 
-// assign finds what would make the pod again.
-func (r reader) assign(p *corev1.Pod, pod *upgrade.Pod) {
+// assign finds what would make the pod again. Until is when what is found may be different though nothing has changed, zero for never.
+func (s *snapshot) assign(p *corev1.Pod, pod *upgrade.Pod, now time.Time) (until time.Time) {
 	controller := metav1.GetControllerOf(p)
 	if controller == nil || pod.Mirror {
-		return
+		return time.Time{}
 	}
-	w, exists := r.owners.workload(p, controller)
-	if !exists {
+	w, until := s.owners.workload(p, controller)
+	if !until.IsZero() && !now.Before(until) {
 		pod.Orphan = w.Ref
-		return
+		return time.Time{}
 	}
 	pod.Workload = w.Ref
+	return until
 }
 
 // trouble is why a container is not running.

@@ -6,11 +6,13 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // trim drops from an object what nobody here reads, before a cache keeps it: that is most of a cluster's memory. What is left out is
-// listed, not what is kept, but for what is in a pod's volumes.
+// listed, not what is kept, but for what is in a pod's volumes, and for claims and VolumeAttachments.
 func trim(object any) (any, error) {
 	if m, err := meta.Accessor(object); err == nil {
 		m.SetManagedFields(nil)
@@ -36,8 +38,23 @@ func trim(object any) (any, error) {
 		trimPod(&o.Spec.Template.Spec)
 	case *batchv1.Job:
 		trimPod(&o.Spec.Template.Spec)
+	case *corev1.PersistentVolumeClaim:
+		*o = corev1.PersistentVolumeClaim{
+			ObjectMeta: identity(o.ObjectMeta), Spec: corev1.PersistentVolumeClaimSpec{VolumeName: o.Spec.VolumeName, AccessModes: o.Spec.AccessModes},
+		}
+	case *storagev1.VolumeAttachment:
+		*o = storagev1.VolumeAttachment{
+			ObjectMeta: identity(o.ObjectMeta), Spec: storagev1.VolumeAttachmentSpec{
+				NodeName: o.Spec.NodeName, Source: storagev1.VolumeAttachmentSource{PersistentVolumeName: o.Spec.Source.PersistentVolumeName},
+			},
+		}
 	}
 	return object, nil
+}
+
+// identity is what tells an object from others, and one state of it from another.
+func identity(m metav1.ObjectMeta) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Namespace: m.Namespace, Name: m.Name, UID: m.UID, ResourceVersion: m.ResourceVersion, DeletionTimestamp: m.DeletionTimestamp}
 }
 
 func trimPod(s *corev1.PodSpec) {

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
@@ -17,6 +18,7 @@ func (c *Cluster) claims(ctx context.Context) (map[string]upgrade.Volume, error)
 	if !slices.ContainsFunc(all(c.listers.pods.List), claiming) {
 		return nil, nil
 	}
+	cached := all(c.listers.claims.List) // before the volumes: what a claim is bound to was there first
 	volumes := map[string]upgrade.Volume{} // by the PersistentVolume's name
 	if err := each(ctx, c.client.CoreV1().PersistentVolumes().List, func(o runtime.Object) {
 		if pv, ok := o.(*corev1.PersistentVolume); ok {
@@ -26,12 +28,8 @@ func (c *Cluster) claims(ctx context.Context) (map[string]upgrade.Volume, error)
 		return nil, err
 	}
 	claims := map[string]upgrade.Volume{}
-	if err := each(ctx, c.client.CoreV1().PersistentVolumeClaims("").List, func(o runtime.Object) {
-		if claim, ok := o.(*corev1.PersistentVolumeClaim); ok {
-			claims[claim.Namespace+"/"+claim.Name] = readClaim(claim, volumes)
-		}
-	}); err != nil {
-		return nil, err
+	for _, claim := range cached {
+		claims[claim.Namespace+"/"+claim.Name] = readClaim(claim, volumes)
 	}
 	return claims, nil
 }
@@ -66,9 +64,7 @@ func (l listers) volumes(claims map[string]upgrade.Volume) map[string][]upgrade.
 func readClaim(claim *corev1.PersistentVolumeClaim, volumes map[string]upgrade.Volume) upgrade.Volume {
 	v, ok := volumes[claim.Spec.VolumeName]
 	v.Claim = claim.Name
-	modes := claim.Spec.AccessModes
-	v.Exclusive = slices.Contains(modes, corev1.ReadWriteOncePod)
-	v.Attached = len(modes) > 0 && !slices.ContainsFunc(modes, func(m corev1.PersistentVolumeAccessMode) bool { return m != corev1.ReadWriteOnce })
+	v.Exclusive, v.Attached = access(claim)
 	switch {
 	case claim.Spec.VolumeName == "":
 		v.Unbound = "the claim is not bound"
@@ -78,6 +74,28 @@ func readClaim(claim *corev1.PersistentVolumeClaim, volumes map[string]upgrade.V
 		v.Unbound = "the claim is being deleted, and is gone once no pod uses it"
 	}
 	return v
+}
+
+// access tells whether one pod alone can have a claim's volume at a time, and whether the pods of one node alone can.
+func access(claim *corev1.PersistentVolumeClaim) (pod, node bool) {
+	modes := claim.Spec.AccessModes
+	pod = slices.Contains(modes, corev1.ReadWriteOncePod)
+	return pod, len(modes) > 0 && !slices.ContainsFunc(modes, func(m corev1.PersistentVolumeAccessMode) bool { return m != corev1.ReadWriteOnce })
+}
+
+// disks are the volumes of the pod that no other node can have at the same time.
+func (s *snapshot) disks(p *corev1.Pod) []string {
+	var disks []string
+	for _, name := range claimed(p) {
+		claim, ok := get[*corev1.PersistentVolumeClaim](s.caches, claimKind, cache.ObjectName{Namespace: p.Namespace, Name: name})
+		if !ok || claim.Spec.VolumeName == "" {
+			continue
+		}
+		if pod, node := access(claim); pod || node {
+			disks = append(disks, claim.Spec.VolumeName)
+		}
+	}
+	return disks
 }
 
 // zoneLabels are the labels of a PersistentVolume that the scheduler compares with a node's, with what a node calls them today.

@@ -32,7 +32,7 @@ func roomy() upgrade.Snapshot {
 
 // TestWhetherPodsFit: each case changes one thing in a roomy cluster, and says what a person reads then.
 // readVolumes is the command that lets somebody unknown read volumes.
-const readVolumes = "kubectl create clusterrole upshift-read-volumes --verb list --resource persistentvolumes,persistentvolumeclaims && " +
+const readVolumes = "kubectl create clusterrole upshift-read-volumes --verb list --resource persistentvolumes && " +
 	`kubectl create clusterrolebinding upshift-read-volumes --clusterrole upshift-read-volumes --user "$(kubectl auth whoami -o jsonpath='{.status.userInfo.username}')"`
 
 func TestWhetherPodsFit(t *testing.T) {

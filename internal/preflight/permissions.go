@@ -76,7 +76,7 @@ func (in Input) readable(s upgrade.Source) string {
 	const admission = ".admissionregistration.k8s.io"
 	switch s {
 	case upgrade.ReadVolumes:
-		return in.grantEverywhere("upshift-read-volumes", "--verb list --resource persistentvolumes,persistentvolumeclaims")
+		return in.grantEverywhere("upshift-read-volumes", "--verb list --resource persistentvolumes")
 	case upgrade.ReadNamespaces:
 		return in.grantEverywhere("upshift-read-namespaces", "--verb list --resource namespaces")
 	case upgrade.ReadWebhooks:
