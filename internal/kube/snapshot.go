@@ -222,40 +222,40 @@ type list[T any] struct {
 // update reads the named ones again; read says false for what is not there any more. Items is a new list afterwards, unless all read as
 // they did.
 func (l *list[T]) update(changed names, read func(cache.ObjectName) (T, bool)) {
-	type reading struct {
-		// at is the place in items, and there whether the item is of that name.
-		at    int
-		there bool
-		item  T
-		gone  bool
-	}
-	var readings []reading
+	order := slices.SortedFunc(maps.Keys(changed), compareNames)
 	length := len(l.items)
-	for _, name := range slices.SortedFunc(maps.Keys(changed), compareNames) {
-		at, there := slices.BinarySearchFunc(l.items, name, func(item T, name cache.ObjectName) int { return compareNames(l.name(&item), name) })
+	for _, name := range order {
+		if _, there := l.find(name); !there {
+			length++
+		}
+	}
+	var items []T
+	next := 0 // the first of the old items that is not among the new ones yet
+	for _, name := range order {
+		at, there := l.find(name)
 		item, ok := read(name)
 		if !there && !ok || there && ok && reflect.DeepEqual(item, l.items[at]) {
 			continue
 		}
-		if !there {
-			length++
+		if items == nil {
+			items = make([]T, 0, length)
 		}
-		readings = append(readings, reading{at, there, item, !ok})
-	}
-	if len(readings) == 0 {
-		return
-	}
-	items, next := make([]T, 0, length), 0
-	for _, r := range readings {
-		items = append(items, l.items[next:r.at]...)
-		if next = r.at; r.there {
+		items = append(items, l.items[next:at]...)
+		if next = at; there {
 			next++
 		}
-		if !r.gone {
-			items = append(items, r.item)
+		if ok {
+			items = append(items, item)
 		}
 	}
-	l.items = append(items, l.items[next:]...)
+	if items != nil {
+		l.items = append(items, l.items[next:]...)
+	}
+}
+
+// find returns the place of the named one, and whether it is there.
+func (l *list[T]) find(name cache.ObjectName) (int, bool) {
+	return slices.BinarySearchFunc(l.items, name, func(item T, name cache.ObjectName) int { return compareNames(l.name(&item), name) })
 }
 
 func compareNames(a, b cache.ObjectName) int {
