@@ -18,7 +18,7 @@ func (c *Cluster) claims(ctx context.Context) (map[string]upgrade.Volume, error)
 	if !slices.ContainsFunc(all(c.listers.pods.List), claiming) {
 		return nil, nil
 	}
-	cached := all(c.listers.claims.List) // before the volumes: what a claim is bound to was there first
+	cached := all(c.listers.claims.List)   // before the volumes: what a claim is bound to was there first
 	volumes := map[string]upgrade.Volume{} // by the PersistentVolume's name
 	if err := each(ctx, c.client.CoreV1().PersistentVolumes().List, func(o runtime.Object) {
 		if pv, ok := o.(*corev1.PersistentVolume); ok {
