@@ -67,9 +67,11 @@ type Options struct {
 	Progress func(Result, []upgrade.Waiting)
 }
 
-// Result is what drains did.
+// Result is what drains did so far: the pods that left, and of how many of them a replacement is Ready. It must not be kept beyond the call
+// that it is told in.
 type Result struct {
-	Moves []upgrade.Move
+	Moves    []upgrade.Move
+	Replaced int
 }
 
 // Blocked is the error of a drain that came to its deadline. Waiting is what the node waits for.

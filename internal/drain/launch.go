@@ -22,10 +22,13 @@ type turn struct {
 	// away is how many pods are away of all workloads that lost some, those whose evictions are under way among them.
 	away int
 	room room
+	// queued are the places of the first reasons to wait for what pods occupy, and behind how many pods wait likewise.
+	queued map[string]int
+	behind map[int]int
 }
 
 func (t *tracker) newTurn(v view, held string) *turn {
-	now := &turn{held: held, busy: map[string]bool{}, unsure: map[string][]string{}, away: v.away()}
+	now := &turn{held: held, busy: map[string]bool{}, unsure: map[string][]string{}, away: v.away(), queued: map[string]int{}, behind: map[int]int{}}
 	for uid, a := range t.attempts {
 		p, here := v.here[uid]
 		for _, key := range a.slots {
@@ -54,7 +57,14 @@ func (t *tracker) launch(d *decision, v view, held string) {
 	}
 	now := t.newTurn(v, held)
 	for _, p := range t.inTurn(v) {
+		key := t.queueFor(p)
+		if now.waitsLikewise(key) {
+			continue
+		}
 		if w, wait := t.holds(d, v, p, now); wait {
+			if w.Passing || w.Budget != "" { // what has no room may be larger than the next one
+				now.queued[key] = len(d.waiting)
+			}
 			d.waiting = append(d.waiting, w)
 			t.held[p.UID] = w
 			continue
@@ -85,6 +95,31 @@ func (t *tracker) launch(d *decision, v view, held string) {
 		a.inFlight, a.slots, a.revisions, a.tries = true, slots(p), revisions, a.tries+1
 		d.evict = append(d.evict, p)
 	}
+	for i, more := range now.behind {
+		d.waiting[i].Reason += fmt.Sprintf("; so do %d more of its pods", more)
+	}
+}
+
+// queueFor is what p waits for together with others that wait for nothing else, "" if it has a reason of its own. Where one node is drained
+// after the other there are few enough to tell of each.
+func (t *tracker) queueFor(p upgrade.Pod) string {
+	keys := slots(p)
+	switch {
+	case t.options.Parallel.One(), len(keys) != 1, !p.Ready, p.Terminating(), t.attempts[p.UID] != nil, t.options.Forced[p.UID],
+		t.returning[p.Workload.UID], p.Disposition() != upgrade.Moves, len(p.EmptyDirs) > 0 && !t.options.LoseEmptyDirs:
+		return ""
+	}
+	return keys[0]
+}
+
+// waitsLikewise tells that another pod waits already for what key stands for, and counts one more behind it.
+func (now *turn) waitsLikewise(key string) bool {
+	place, queued := now.queued[key]
+	if key == "" || !queued {
+		return false
+	}
+	now.behind[place]++
+	return true
 }
 
 // awaitRestarts says of every pod that is still here that its workload has to replace it.

@@ -84,8 +84,11 @@ type tracker struct {
 	// held is why each pod was last held back.
 	held  map[string]upgrade.Waiting
 	moves []upgrade.Move
-	// arrivals are the replacements that became Ready, of each workload and in order.
+	// unpaired are the moves without a replacement, by their places, and arrivals the replacements that became Ready and stand in for no pod
+	// that is gone yet, of each workload and in order. paired counts those that do.
+	unpaired map[string][]int
 	arrivals map[string][]arrival
+	paired   int
 	// news are events that happened between two decisions.
 	news  []event
 	began time.Time
@@ -115,7 +118,7 @@ func newTracker(nodes []Node, o Options, s upgrade.State) *tracker {
 		options: o, pending: nodes, active: map[string]time.Time{}, foreign: map[string]upgrade.Workload{}, homeless: map[string]bool{},
 		before: map[string]int{}, known: map[string]bool{}, unserved: map[string]bool{}, seen: map[string]upgrade.Pod{},
 		leaving: map[string]time.Time{}, lost: map[string][]departure{}, replaced: map[string]int{}, attempts: map[string]*attempt{}, held: map[string]upgrade.Waiting{},
-		spent: map[string]string{}, arrivals: map[string][]arrival{}, back: map[string][]string{}, returning: map[string]bool{}, original: map[string]bool{},
+		spent: map[string]string{}, unpaired: map[string][]int{}, arrivals: map[string][]arrival{}, back: map[string][]string{}, returning: map[string]bool{}, original: map[string]bool{},
 	}
 	first := merge(nodes)
 	for _, p := range s.Pods {
@@ -407,10 +410,12 @@ func (t *tracker) seeDepartures(d *decision, v view) {
 		if t.options.Moved[p.UID] {
 			continue
 		}
+		t.unpaired[p.Workload.UID] = append(t.unpaired[p.Workload.UID], len(t.moves))
 		t.moves = append(t.moves, upgrade.Move{Pod: p.Ref(), Workload: p.Workload, Node: p.Node, At: v.now})
 		d.events = append(d.events, event{p.Node, upgrade.Event{
 			Kind: upgrade.PodGone, Pod: p.Ref(), Workload: p.Workload, Took: upgrade.Seconds(v.now.Sub(since)),
 		}})
+		t.pair(p.Workload.UID)
 	}
 }
 
@@ -460,25 +465,26 @@ func (t *tracker) seeReplacements(d *decision, v view) {
 				e.node, e.Took = left.node, upgrade.Seconds(v.now.Sub(left.at))
 				t.replaced[uid]++
 				t.arrivals[uid] = append(t.arrivals[uid], arrival{p.Node, time.Duration(e.Took)})
+				t.pair(uid)
 			}
 			d.events = append(d.events, e)
 		}
 	}
 }
 
-// result is what the drain did so far: each pod that left is paired with a replacement of its workload, in the order of their times.
-func (t *tracker) result() Result {
-	paired := map[string]int{}
-	moves := slices.Clone(t.moves)
-	for i, m := range moves {
-		if n := paired[m.Workload.UID]; n < len(t.arrivals[m.Workload.UID]) {
-			there := t.arrivals[m.Workload.UID][n]
-			moves[i].To, moves[i].After = there.node, upgrade.Seconds(there.after)
-			paired[m.Workload.UID]++
-		}
+// pair gives the workload's pods that left the replacements that came up, each in the order of their times.
+func (t *tracker) pair(uid string) {
+	moves, arrivals := t.unpaired[uid], t.arrivals[uid]
+	n := min(len(moves), len(arrivals))
+	for i := range n {
+		t.moves[moves[i]].To, t.moves[moves[i]].After = arrivals[i].node, upgrade.Seconds(arrivals[i].after)
 	}
-	return Result{Moves: moves}
+	t.paired += n
+	t.unpaired[uid], t.arrivals[uid] = moves[n:], arrivals[n:]
 }
+
+// result is what the drain did so far. It is only valid until the next decision.
+func (t *tracker) result() Result { return Result{Moves: t.moves, Replaced: t.paired} }
 
 // losers are the UIDs of the workloads that lost a pod here, sorted.
 func (t *tracker) losers() []string { return slices.Sorted(maps.Keys(t.lost)) }
