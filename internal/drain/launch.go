@@ -17,6 +17,8 @@ type turn struct {
 	// busy are the budgets, and workloads without one, that have an eviction under way, and inFlight how many there are.
 	busy     map[string]bool
 	inFlight int
+	// leaving are the workloads, by UID, with an eviction under way.
+	leaving map[string]bool
 	// unsure are the pods of which the API did not say a moment ago whether they were evicted, by what they occupy.
 	unsure map[string][]string
 	// away is how many pods are away of all workloads that lost some, those whose evictions are under way among them.
@@ -28,7 +30,7 @@ type turn struct {
 }
 
 func (t *tracker) newTurn(v view, held string) *turn {
-	now := &turn{held: held, busy: map[string]bool{}, unsure: map[string][]string{}, away: v.away(), queued: map[string]int{}, behind: map[int]int{}}
+	now := &turn{held: held, busy: map[string]bool{}, leaving: map[string]bool{}, unsure: map[string][]string{}, away: v.away(), queued: map[string]int{}, behind: map[int]int{}}
 	for uid, a := range t.attempts {
 		p, here := v.here[uid]
 		for _, key := range a.slots {
@@ -41,6 +43,7 @@ func (t *tracker) newTurn(v view, held string) *turn {
 		}
 		if a.inFlight {
 			now.inFlight++
+			now.leaving[p.Workload.UID] = true
 			if p.Ready && !t.isLeaving(p) {
 				now.away++
 			}
@@ -84,6 +87,7 @@ func (t *tracker) launch(d *decision, v view, held string) {
 			}
 		}
 		now.inFlight++
+		now.leaving[p.Workload.UID] = true
 		if p.Ready {
 			now.away++
 		}
@@ -108,6 +112,8 @@ func (t *tracker) queueFor(p upgrade.Pod) string {
 	case t.options.Parallel.One(), len(keys) != 1, !p.Ready, p.Terminating(), t.attempts[p.UID] != nil, t.options.Forced[p.UID],
 		t.returning[p.Workload.UID], p.Disposition() != upgrade.Moves, len(p.EmptyDirs) > 0 && !t.options.LoseEmptyDirs:
 		return ""
+	case stateful(p):
+		return "workload " + p.Workload.UID // the others of its budget need not wait for its workload
 	}
 	return keys[0]
 }
@@ -233,10 +239,8 @@ func (t *tracker) holds(d *decision, v view, p upgrade.Pod, now *turn) (upgrade.
 			return passing(wait("waits its turn: another eviction of %s is under way", orWorkload(p)))
 		}
 	}
-	if len(p.Budgets) == 0 {
-		if w := t.unguarded(v, p, now); w != "" {
-			return passing(wait("waits its turn: %s has no PodDisruptionBudget, so its pods go %s, and %s", p.Workload, t.unguardedPace(v, p), w))
-		}
+	if w := t.notItsTurn(v, p, now); w != "" {
+		return passing(wait("waits its turn: %s", w))
 	}
 	if w, wait := t.budgetHolds(d, v, p, a); wait {
 		return w, true
@@ -273,30 +277,42 @@ func orWorkload(p upgrade.Pod) string {
 	return p.Workload.String()
 }
 
-// unguarded says why a pod that no budget protects must wait: no budget is not a licence to take all replicas at once, so such
-// a workload loses its next pod when few enough of them are away.
-func (t *tracker) unguarded(v view, p upgrade.Pod, now *turn) string {
+// notItsTurn says why a pod must wait for others of its workload, whatever a budget allows; empty if it need not. No budget is not a licence to
+// take all replicas at once, so a workload without one loses its next pod when few enough of them are away; and of a stateful one the next
+// pod goes when the one before is available elsewhere, with its volumes.
+func (t *tracker) notItsTurn(v view, p upgrade.Pod, now *turn) string {
 	uid := p.Workload.UID
-	switch {
-	case !p.Ready || uid == "":
+	if len(p.Budgets) > 0 && !stateful(p) || !p.Ready || uid == "" {
 		return ""
+	}
+	short := ""
+	switch {
 	case now.unsureBeside(p):
-		return "another of them may be leaving"
-	case t.lost[uid] != nil && v.missing[uid] >= t.mayMiss(v.State, p.Workload):
-		return v.short[uid]
+		short = "another of them may be leaving"
+	case now.leaving[uid] && stateful(p):
+		short = "another of them is being evicted"
+	case t.lost[uid] != nil && v.missing[uid] >= t.mayMiss(v.State, p):
+		short = v.short[uid]
+	case v.attached[uid] != "":
+		short = v.attached[uid]
 	case t.lost[uid] == nil && t.options.Resumed:
 		if ready, wanted := t.readyPods(v.of[uid]), t.wanted(v.State, uid); ready < wanted {
-			return fmt.Sprintf("%d of %d are Ready", ready, wanted)
+			short = fmt.Sprintf("%d of %d are Ready", ready, wanted)
 		}
 	}
-	return ""
-}
-
-func (t *tracker) unguardedPace(v view, p upgrade.Pod) string {
-	if n := t.mayMiss(v.State, p.Workload); n > 1 {
-		return fmt.Sprintf("%d at a time", n)
+	if short == "" {
+		return ""
 	}
-	return "one at a time"
+	why, pace := "has no PodDisruptionBudget", "one at a time"
+	if stateful(p) {
+		why = "keeps its data in volumes of its pods"
+		if len(p.Disks) == 0 {
+			why = "is a StatefulSet"
+		}
+	} else if n := t.mayMiss(v.State, p); n > 1 {
+		pace = fmt.Sprintf("%d at a time", n)
+	}
+	return fmt.Sprintf("%s %s, so its pods go %s, and %s", p.Workload, why, pace, short)
 }
 
 // unsureBeside tells that it is not known whether another pod of p's workload was evicted: the API was asked a moment ago and did not say.

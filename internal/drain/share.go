@@ -52,12 +52,12 @@ func (t *tracker) weigh(s upgrade.State) {
 	t.mayBeAway = max(1, all/autoShare)
 }
 
-// mayMiss is how many of the workload's pods may be away at once where no budget says so.
-func (t *tracker) mayMiss(s upgrade.State, workload upgrade.Ref) int {
-	if t.options.Parallel.One() || workload.Kind == "StatefulSet" {
+// mayMiss is how many pods of p's workload may be away at once where no budget says so, or whatever it says: stateful ones go one at a time.
+func (t *tracker) mayMiss(s upgrade.State, p upgrade.Pod) int {
+	if t.options.Parallel.One() || stateful(p) {
 		return 1
 	}
-	return max(1, t.wanted(s, workload.UID)/unguardedShare)
+	return max(1, t.wanted(s, p.Workload.UID)/unguardedShare)
 }
 
 // remaining is how long it takes at least to evict all pods of each group that share a turn, by the group: those of a budget, or of a workload
@@ -74,10 +74,10 @@ func (t *tracker) remaining(v view) map[string]time.Duration {
 			count[key]++
 			longest[key] = max(longest[key], start)
 			atOnce[key] = 1
-			if b, guarded := v.Budgets[key]; guarded {
+			if b, guarded := v.Budgets[key]; guarded && !stateful(p) {
 				atOnce[key] = max(1, b.Expected-b.Needed)
 			} else {
-				atOnce[key] = t.mayMiss(v.State, p.Workload)
+				atOnce[key] = t.mayMiss(v.State, p)
 			}
 		}
 	}

@@ -70,7 +70,9 @@ type tracker struct {
 	// lost are the pods of each workload that began to leave, in order, and replaced how many of them have a Ready replacement.
 	lost     map[string][]departure
 	replaced map[string]int
-	attempts map[string]*attempt
+	// detaching are the pods that are gone and whose volumes may still be attached to the nodes that they left.
+	detaching []detaching
+	attempts  map[string]*attempt
 	// spent is the revision that each budget had when the last eviction that took from it was posted.
 	spent map[string]string
 	// startUp is how long the pods of each workload take to start, and mayBeAway how many pods may be away at once in all, 0 for any number.
@@ -176,7 +178,7 @@ func (t *tracker) remember(n Node) {
 		if slices.Contains(n.Baseline.Foreign, r.Workload.UID) {
 			t.foreign[r.Workload.UID] = ofUnknownSize(r.Workload)
 		}
-		t.seen[r.Pod.UID] = upgrade.Pod{Namespace: r.Pod.Namespace, Name: r.Pod.Name, UID: r.Pod.UID, Node: n.Name, Workload: r.Workload}
+		t.seen[r.Pod.UID] = upgrade.Pod{Namespace: r.Pod.Namespace, Name: r.Pod.Name, UID: r.Pod.UID, Node: n.Name, Workload: r.Workload, Disks: r.Disks}
 	}
 }
 
@@ -220,7 +222,7 @@ func Observe(s upgrade.State, node string) upgrade.Baseline {
 		if p.Node != node || p.Disposition() == upgrade.Stays {
 			continue
 		}
-		b.Pods = append(b.Pods, upgrade.Resident{Pod: p.Ref(), Workload: p.Workload})
+		b.Pods = append(b.Pods, upgrade.Resident{Pod: p.Ref(), Workload: p.Workload, Disks: p.Disks})
 		if !p.Workload.IsZero() {
 			b.Ready[p.Workload.UID] = 0
 		}
@@ -259,11 +261,14 @@ type view struct {
 	// missing is how many available pods each workload lacks that the gate holds for, and short says so.
 	missing map[string]int
 	short   map[string]string
+	// attached says, for each workload of which a pod is gone, which volume of it is still attached to the node that the pod left.
+	attached map[string]string
 }
 
 func (t *tracker) look(s upgrade.State, now time.Time) view {
 	v := view{
-		State: s, now: now, of: map[string][]upgrade.Pod{}, here: map[string]upgrade.Pod{}, missing: map[string]int{}, short: map[string]string{},
+		State: s, now: now, of: map[string][]upgrade.Pod{}, here: map[string]upgrade.Pod{},
+		missing: map[string]int{}, short: map[string]string{}, attached: map[string]string{},
 	}
 	for _, p := range s.Pods {
 		if p.Workload.UID != "" {
@@ -297,7 +302,7 @@ func (t *tracker) next(s upgrade.State, now time.Time) decision {
 	v := t.look(s, now)
 	t.seeDepartures(&d, v)
 	t.seeReplacements(&d, v)
-	gate := t.gate(&d, v)
+	gate := append(t.gate(&d, v), t.detach(&d, v)...)
 	t.launch(&d, v, t.unschedulable(gate))
 	d.waiting = append(d.waiting, gate...)
 	if s.Trouble != "" && len(d.waiting) > 0 {
@@ -323,6 +328,9 @@ func (t *tracker) end(d *decision, v view) {
 		for _, l := range t.notReplaced(v, uid) {
 			busy[l.node] = true
 		}
+	}
+	for _, gone := range t.detaching {
+		busy[gone.pod.Node] = true
 	}
 	for _, node := range slices.Sorted(maps.Keys(t.active)) {
 		if busy[node] {
@@ -406,6 +414,9 @@ func (t *tracker) seeDepartures(d *decision, v view) {
 			continue
 		}
 		since := t.leave(p, v.now)
+		if len(p.Disks) > 0 {
+			t.detaching = append(t.detaching, detaching{p, v.now})
+		}
 		t.progressed(v, p.Workload.UID, v.now)
 		if t.options.Moved[p.UID] {
 			continue

@@ -77,10 +77,11 @@ type Baseline struct {
 	Foreign []string `json:"foreign,omitempty"`
 }
 
-// Resident is a pod on a node, with the workload that makes it again.
+// Resident is a pod on a node, with the workload that makes it again, and the volumes that have to be detached from the node once it is gone.
 type Resident struct {
-	Pod      Ref `json:"pod"`
-	Workload Ref `json:"workload"`
+	Pod      Ref      `json:"pod"`
+	Workload Ref      `json:"workload"`
+	Disks    []string `json:"disks,omitempty"`
 }
 
 // NewStep makes a step whose ID says what it does.
