@@ -28,7 +28,8 @@ func (t *tracker) detach(d *decision, v view) []upgrade.Waiting {
 	mounted := map[place]bool{}
 	for i := range v.Pods {
 		for _, volume := range v.Pods[i].Disks {
-			mounted[place{v.Pods[i].Node, volume}] = true
+			// What has ended has nothing mounted, though it may be there a moment longer: a pod that is deleted ends like that.
+			mounted[place{v.Pods[i].Node, volume}] = mounted[place{v.Pods[i].Node, volume}] || !v.Pods[i].Finished
 		}
 	}
 	var waiting []upgrade.Waiting

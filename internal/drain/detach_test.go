@@ -33,7 +33,6 @@ func TestADrainWaitsUntilTheDisksOfPodsThatLeftAreDetached(t *testing.T) {
 		"it is detached":                   {nil, nil, ""},
 		"it is attached where it is now":   {map[string]string{"new": "pv"}, nil, ""},
 		"another volume is attached":       {map[string]string{"old": "other"}, nil, ""},
-		"a pod that stays has it as well":  {map[string]string{"old": "pv"}, []string{"pv"}, ""},
 		"a pod that stays has another one": {map[string]string{"old": "pv"}, []string{"other"}, "csi-pv"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -52,6 +51,9 @@ func TestADrainWaitsUntilTheDisksOfPodsThatLeftAreDetached(t *testing.T) {
 				t.Errorf("while the pod is there its volume is nothing to wait for: %v", s.last.waiting)
 			}
 
+			s.get("db-1").Finished = true // a moment before it is gone
+			s.next()
+			s.waits("volume pv of Pod ns/db-1 is still attached to node old")
 			s.gone("db-1")
 			s.Attachments = nil
 			for node, volume := range test.attached {
@@ -78,6 +80,22 @@ func TestADrainWaitsUntilTheDisksOfPodsThatLeftAreDetached(t *testing.T) {
 			s.done(true)
 		})
 	}
+}
+
+func TestADiskThatAnotherPodOnTheNodeHasIsNotAwaited(t *testing.T) {
+	s := newScene(t)
+	s.workload("db", 1, "old")
+	s.workload("DaemonSet/agent", 1, "old")
+	for i := range s.Pods {
+		s.Pods[i].Disks = []string{"pv"}
+	}
+	s.attach("pv", "old")
+	s.next("db-1")
+	s.answer("db-1", upgrade.Accepted, "")
+	s.gone("db-1")
+	s.pod("db-2", "db", "new")
+	s.next()
+	s.done(true)
 }
 
 func TestADrainThatGoesOnWaitsForTheDisksOfPodsThatLeftBefore(t *testing.T) {
@@ -133,6 +151,18 @@ func TestStatefulPodsGoOneAtATimeWhateverTheirBudgetAllows(t *testing.T) {
 			s.next("db-2")
 		})
 	}
+}
+
+func TestStatefulPodsGoOneAtATimeAlsoIfEachHasABudgetOfItsOwn(t *testing.T) {
+	s := newScene(t)
+	s.workload("StatefulSet/db", 2, "old", "old")
+	for _, pod := range []string{"db-1", "db-2"} {
+		s.budget(pod, 1)
+		s.get(pod).Budgets = []string{"ns/" + pod}
+	}
+	s.next("db-1")
+	s.next()
+	s.waits("Pod ns/db-2: waits its turn: StatefulSet ns/db is a StatefulSet, so its pods go one at a time, and another of them is being evicted")
 }
 
 // TestAStatefulPodThatIsNotReadyGoesAtOnce since nothing is lost with it, and the others may wait for it to come up.

@@ -45,8 +45,9 @@ func (p *pool) node(name, zone string) *corev1.Node {
 			Name:   name,
 			Labels: p.labels(name, zone),
 			Annotations: map[string]string{
-				lab.AnnotationKubeletVersion: "v" + p.pb.GetVersion(),
-				lab.AnnotationAllocatable:    allocatable(config.GetMachineType(), p.pb.GetMaxPodsConstraint().GetMaxPodsPerNode()),
+				"volumes.kubernetes.io/controller-managed-attach-detach": "true", // the kubelet's own word for leaving volumes to the controller
+				lab.AnnotationKubeletVersion:                             "v" + p.pb.GetVersion(),
+				lab.AnnotationAllocatable:                                allocatable(config.GetMachineType(), p.pb.GetMaxPodsConstraint().GetMaxPodsPerNode()),
 			},
 		},
 		Spec: corev1.NodeSpec{
