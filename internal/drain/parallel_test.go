@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
@@ -149,6 +150,65 @@ func TestPodsThatAreNotReadyAreNoLoss(t *testing.T) {
 	s.get("w3-1").Ready = false
 	s.next("w3-1", "w0-1")
 	s.waits("Pod ns/w1-1: waits its turn: 1 away, and no more than a quarter of all that move may be")
+	s.answer("w0-1", upgrade.Accepted, "")
+	s.get("w2-1").Ready = false
+	s.next("w2-1")
+}
+
+func TestNoMoreThanFiftyEvictionsAreUnderWay(t *testing.T) {
+	s := together(t, 2, "a")
+	for i := range 60 {
+		s.workload(fmt.Sprintf("w%02d", i), 1, "a")
+	}
+	s.decide()
+	if len(s.last.evict) != mostInFlight {
+		t.Errorf("%d evictions", len(s.last.evict))
+	}
+	s.waits("waits its turn: 50 evictions are under way")
+}
+
+func TestNoDrainBeginsWhileTheAPIIsAway(t *testing.T) {
+	s := together(t, upgrade.AutoDrains, "a")
+	s.workload("web", 1, "a")
+	s.Away = true
+	s.next()
+	s.begun()
+	s.done(false)
+	s.Away = false
+	s.next("web-1")
+	s.begun("a")
+}
+
+// TestAReplacementWithoutANodeHoldsItsNodeAlsoIfEnoughAreAvailable: an autoscaler asked for one more meanwhile, say.
+func TestAReplacementWithoutANodeHoldsItsNodeAlsoIfEnoughAreAvailable(t *testing.T) {
+	s := newScene(t)
+	s.workload("web", 2, "old", "x")
+	s.next("web-1")
+	s.answer("web-1", upgrade.Accepted, "")
+	s.Workloads["web"] = upgrade.Workload{Ref: s.Workloads["web"].Ref, Wanted: 3}
+	s.replaced("web-1", "web-3", "new")
+	p := s.pod("web-4", "web", "")
+	p.Ready, p.Unschedulable = false, "0/3 nodes are available"
+	s.next()
+	s.ended()
+	s.done(false)
+	s.gone("web-4")
+	s.next()
+	s.done(true)
+}
+
+// TestDrainsThatGoOnAreMeasuredAgainstTheFirstOfThem: those that began later found less, since the others had begun.
+func TestDrainsThatGoOnAreMeasuredAgainstTheFirstOfThem(t *testing.T) {
+	s := newScene(t)
+	s.workload("web", 4, "a", "b", "x", "x")
+	full, less := Observe(s.State, "a"), Observe(s.State, "b")
+	less.Ready["web"] = 3
+	s.gone("web-1")
+	s.options.Parallel = upgrade.AutoDrains
+	s.tracker = newTracker([]Node{{"a", &full}, {"b", &less}}, s.options, s.State)
+	s.next()
+	s.waits("3 of 4 are available")
+	s.ended()
 }
 
 func TestWhatTakesTheLongestGoesFirst(t *testing.T) {
@@ -217,53 +277,72 @@ func TestNothingIsEvictedForWhichThereIsNoRoom(t *testing.T) {
 
 // TestADrainThatBeginsLateIsMeasuredAgainstWhatWasThereBeforeAll: what the others took away would be missing from its own look.
 func TestADrainThatBeginsLateIsMeasuredAgainstWhatWasThereBeforeAll(t *testing.T) {
-	s := together(t, 1, "a", "b")
-	s.options.Parallel = 1
+	s := together(t, 2, "a", "b", "c")
 	s.budget("web", 2)
-	s.workload("web", 4, "a", "b", "x", "x")
-	s.workload("one", 1, "a")
+	s.workload("web", 4, "a", "c", "x", "x")
+	s.workload("one", 1, "b")
 	s.next("one-1", "web-1")
 	s.answer("web-1", upgrade.Accepted, "")
 	s.answer("one-1", upgrade.Accepted, "")
-	s.budget("web", 1)
-	s.replaced("web-1", "web-5", "new")
+	s.gone("web-1")
+	p := s.pod("web-5", "web", "")
+	p.Ready, p.Unschedulable = false, "0/3 nodes are available"
+	s.get("web-4").Unserved = []string{"ns/web"}
 	s.replaced("one-1", "one-2", "new")
 	s.next()
-	s.ended("a")
-	s.get("web-3").Ready = false // meanwhile
-	s.next("web-2")
-	s.begun("b")
-	if got := s.last.begin[0].Baseline; got.Ready["web"] != 4 || len(got.Pods) != 1 {
-		t.Errorf("baseline %+v", got)
+	s.ended("b")
+	s.next()
+	s.begun("c")
+	want := upgrade.Baseline{Pods: []upgrade.Resident{{Pod: s.get("web-2").Ref(), Workload: s.Workloads["web"].Ref}}, Ready: map[string]int{"web": 4}}
+	if diff := cmp.Diff(want, *s.last.begin[0].Baseline, cmpopts.EquateEmpty()); diff != "" {
+		t.Error(diff)
 	}
 }
 
 // TestANodesTimeBeginsAnewWithWhatItWaitsFor: many nodes wait for each other's pods where they share a budget.
 func TestANodesTimeBeginsAnewWithWhatItWaitsFor(t *testing.T) {
-	for at, late := range map[upgrade.Drains]time.Duration{1: 30 * time.Minute, upgrade.AutoDrains: 50 * time.Minute} {
+	for at, want := range map[upgrade.Drains]time.Duration{1: 0, upgrade.AutoDrains: 20 * time.Minute} {
 		t.Run(at.String(), func(t *testing.T) {
-			s := together(t, at, "a")
-			s.options.Timeout = 30 * time.Minute
+			s := together(t, at, "a", "b")
 			s.budget("web", 1)
+			s.budget("other", 0)
 			s.workload("web", 2, "a", "a")
-			s.workload("other", 8, "x", "x", "x", "x", "x", "x", "x", "x")
+			s.workload("other", 1, "b")
 			s.next("web-1")
 			s.answer("web-1", upgrade.Accepted, "")
 			s.now = s.now.Add(20 * time.Minute)
 			s.replaced("web-1", "web-3", "new")
-			s.budget("web", 0)
-			s.next("web-2") // the API is asked now and then
-			s.answer("web-2", upgrade.BudgetSpent, "")
-			s.now = s.now.Add(time.Second)
-			s.next()
-			s.now = s.now.Add(9 * time.Minute)
-			s.replaced("other-1", "other-9", "new") // nothing of the node's
-			s.next("web-2")
-			if node, at := s.tracker.late(); node != "a" || at.Sub(t0) != late {
-				t.Errorf("%s is late after %s, want a after %s", node, at.Sub(t0), late)
+			s.decide()
+			if got := s.tracker.active["a"].Sub(t0); got != want {
+				t.Errorf("a has time from %s on, want %s", got, want)
+			}
+			if since, on := s.tracker.active["b"]; on && !since.Equal(t0) {
+				t.Errorf("b has time from %s on, though nothing of it got on", since.Sub(t0))
+			}
+			if node, _ := s.tracker.late(); at == upgrade.AutoDrains && node != "b" {
+				t.Errorf("%s is late first", node)
 			}
 		})
 	}
+}
+
+func TestANodeThatIsLateIsToldWhatItWaitsForItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newScene(t)
+		s.budget("web", 0)
+		s.budget("db", 0)
+		s.workload("web", 1, "a")
+		s.workload("db", 1, "b")
+		m := newMute(0)
+		m.state = s.State
+		_, err := Nodes(t.Context(), m, []Node{{Name: "a"}, {Name: "b"}}, Options{
+			Timeout: 10 * time.Second, Parallel: upgrade.AutoDrains, Notify: func(string, upgrade.Event) {},
+		})
+		blocked := AsBlocked(err)
+		if blocked == nil || blocked.Node != "a" || len(blocked.Waiting) != 1 || blocked.Waiting[0].Object.Name != "web-1" {
+			t.Errorf("%v", err)
+		}
+	})
 }
 
 func TestAnUnschedulableReplacementStopsEvictionsOnAllNodes(t *testing.T) {
