@@ -470,9 +470,9 @@ func (m *moving) Evict(_ context.Context, pod upgrade.Pod) upgrade.Answer {
 	m.mu.Unlock()
 	time.AfterFunc(time.Second, func() {
 		m.set(func(s *upgrade.State) {
-			pods := slices.DeleteFunc(slices.Clone(s.Pods), func(p upgrade.Pod) bool { return p.UID == pod.UID })
+			s.Pods = slices.DeleteFunc(slices.Clone(s.Pods), func(p upgrade.Pod) bool { return p.UID == pod.UID })
 			pod.Name, pod.UID, pod.Node, pod.ReadySince = pod.Name+"-new", pod.UID+"-new", "new", time.Now()
-			s.Pods = append(pods, pod)
+			s.Pods = append(s.Pods, pod)
 		})
 	})
 	return upgrade.Answer{Kind: upgrade.Accepted}
