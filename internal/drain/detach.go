@@ -58,4 +58,4 @@ func (t *tracker) detach(d *decision, v view) []upgrade.Waiting {
 
 // stateful tells that the pod keeps data that only one node can have at a time, or is one of a StatefulSet: such pods know each other, and
 // what one of them holds is nowhere else while it moves.
-func stateful(p upgrade.Pod) bool { return p.Workload.Kind == "StatefulSet" || len(p.Disks) > 0 }
+func stateful(p *upgrade.Pod) bool { return p.Workload.Kind == "StatefulSet" || len(p.Disks) > 0 }

@@ -43,8 +43,10 @@ func (t *tracker) newTurn(v view, held string) *turn {
 		}
 		if a.inFlight {
 			now.inFlight++
-			now.leaving[p.Workload.UID] = true
-			if p.Ready && !t.isLeaving(p) {
+			if here {
+				now.leaving[p.Workload.UID] = true
+			}
+			if here && p.Ready && !t.isLeaving(p) {
 				now.away++
 			}
 		}
@@ -82,7 +84,7 @@ func (t *tracker) launch(d *decision, v view, held string) {
 		for _, key := range slots(p) {
 			now.busy[key] = true
 			// A budget that is not asked is not changed, so nothing of it need be waited for.
-			if b, ok := v.Budgets[key]; ok && !b.Frees(p) {
+			if b, ok := v.Budgets[key]; ok && !b.Frees(*p) {
 				revisions[key] = b.Revision
 			}
 		}
@@ -97,7 +99,7 @@ func (t *tracker) launch(d *decision, v view, held string) {
 			t.attempts[p.UID] = a
 		}
 		a.inFlight, a.slots, a.revisions, a.tries = true, slots(p), revisions, a.tries+1
-		d.evict = append(d.evict, p)
+		d.evict = append(d.evict, *p)
 	}
 	for i, more := range now.behind {
 		d.waiting[i].Reason += fmt.Sprintf("; so do %d more of its pods", more)
@@ -106,7 +108,7 @@ func (t *tracker) launch(d *decision, v view, held string) {
 
 // queueFor is what p waits for together with others that wait for nothing else, "" if it has a reason of its own. Where one node is drained
 // after the other there are few enough to tell of each.
-func (t *tracker) queueFor(p upgrade.Pod) string {
+func (t *tracker) queueFor(p *upgrade.Pod) string {
 	keys := slots(p)
 	switch {
 	case t.options.Parallel.One(), len(keys) != 1, !p.Ready, p.Terminating(), t.attempts[p.UID] != nil, t.options.Forced[p.UID],
@@ -130,7 +132,7 @@ func (now *turn) waitsLikewise(key string) bool {
 
 // awaitRestarts says of every pod that is still here that its workload has to replace it.
 func (t *tracker) awaitRestarts(d *decision, v view) {
-	for _, p := range sorted(v.here) {
+	for _, p := range v.leave {
 		w := upgrade.Waiting{Object: p.Ref(), Node: p.Node, Reason: p.Workload.String() + " has not replaced it yet", Passing: true}
 		if p.Terminating() {
 			w, _ = t.stops(d, v, p)
@@ -140,7 +142,7 @@ func (t *tracker) awaitRestarts(d *decision, v view) {
 }
 
 // stops says how far a pod that is being deleted is, and whether it should be gone already.
-func (t *tracker) stops(d *decision, v view, p upgrade.Pod) (w upgrade.Waiting, stuck bool) {
+func (t *tracker) stops(d *decision, v view, p *upgrade.Pod) (w upgrade.Waiting, stuck bool) {
 	w = upgrade.Waiting{Object: p.Ref(), Node: p.Node}
 	late := p.EndsBy.Add(overdue)
 	if v.now.Before(late) {
@@ -154,50 +156,42 @@ func (t *tracker) stops(d *decision, v view, p upgrade.Pod) (w upgrade.Waiting, 
 
 // inTurn are the pods in the order in which they are evicted: first those that came back, since it shows soonest whether the next one does
 // so too; then those that are not Ready, whose going takes nothing away; then those that share a turn with the most that take the longest.
-func (t *tracker) inTurn(v view) []upgrade.Pod {
-	list := sorted(v.here)
-	left := t.remaining(v)
-	longest := func(p upgrade.Pod) time.Duration {
-		most := time.Duration(0)
-		for _, key := range slots(p) {
-			most = max(most, left[key])
+func (t *tracker) inTurn(v view) []*upgrade.Pod {
+	groups := t.groups(v)
+	slices.SortStableFunc(groups, func(a, b *group) int { return cmp.Compare(b.left, a.left) })
+	inTurn := make([]*upgrade.Pod, 0, len(v.leave))
+	for _, g := range groups {
+		inTurn = append(inTurn, g.pods...)
+	}
+	rank := func(p *upgrade.Pod) int {
+		switch {
+		case slices.Contains(t.back[p.Workload.UID], p.UID):
+			return 0
+		case !p.Ready:
+			return 1
 		}
-		return most
+		return 2
 	}
-	slices.SortStableFunc(list, func(a, b upgrade.Pod) int {
-		return cmp.Or(
-			first(slices.Contains(t.back[a.Workload.UID], a.UID), slices.Contains(t.back[b.Workload.UID], b.UID)),
-			first(!a.Ready, !b.Ready), cmp.Compare(longest(b), longest(a)),
-		)
-	})
-	return list
-}
-
-// first orders what is true before what is not.
-func first(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case a:
-		return -1
+	if slices.ContainsFunc(inTurn, func(p *upgrade.Pod) bool { return rank(p) < 2 }) {
+		slices.SortStableFunc(inTurn, func(a, b *upgrade.Pod) int { return rank(a) - rank(b) })
 	}
-	return 1
+	return inTurn
 }
 
 // slots are what an eviction of p occupies while it is under way: each of its budgets (two evictions at once on one budget
 // collide in the API server and cost it half a second of sleep), or its workload if it has none.
-func slots(p upgrade.Pod) []string {
+func slots(p *upgrade.Pod) []string {
 	if len(p.Budgets) > 0 {
 		return p.Budgets
 	}
 	if p.Workload.UID != "" {
-		return []string{"workload " + p.Workload.UID}
+		return []string{p.Workload.UID} // no budget's key, which has a slash
 	}
 	return nil
 }
 
 // holds tells whether p cannot be evicted now, and why. The reasons are stable while nothing changes.
-func (t *tracker) holds(d *decision, v view, p upgrade.Pod, now *turn) (upgrade.Waiting, bool) {
+func (t *tracker) holds(d *decision, v view, p *upgrade.Pod, now *turn) (upgrade.Waiting, bool) {
 	wait := func(reason string, args ...any) (upgrade.Waiting, bool) {
 		return upgrade.Waiting{Object: p.Ref(), Node: p.Node, Reason: fmt.Sprintf(reason, args...)}, true
 	}
@@ -249,7 +243,7 @@ func (t *tracker) holds(d *decision, v view, p upgrade.Pod, now *turn) (upgrade.
 }
 
 // returns says why evicting a pod of a workload that comes back to the node is of no use.
-func (t *tracker) returns(v view, p upgrade.Pod) string {
+func (t *tracker) returns(v view, p *upgrade.Pod) string {
 	cordoned := slices.ContainsFunc(v.Nodes, func(n upgrade.Node) bool { return n.Name == p.Node && n.Unschedulable })
 	why, whose := "tolerates the cordon", "tolerate the cordon"
 	if !cordoned {
@@ -270,7 +264,7 @@ func passing(w upgrade.Waiting, holds bool) (upgrade.Waiting, bool) {
 	return w, holds
 }
 
-func orWorkload(p upgrade.Pod) string {
+func orWorkload(p *upgrade.Pod) string {
 	if len(p.Budgets) > 0 {
 		return "PodDisruptionBudget " + p.Budgets[0]
 	}
@@ -280,7 +274,7 @@ func orWorkload(p upgrade.Pod) string {
 // notItsTurn says why a pod must wait for others of its workload, whatever a budget allows; empty if it need not. No budget is not a licence to
 // take all replicas at once, so a workload without one loses its next pod when few enough of them are away; and of a stateful one the next
 // pod goes when the one before is available elsewhere, with its volumes.
-func (t *tracker) notItsTurn(v view, p upgrade.Pod, now *turn) string {
+func (t *tracker) notItsTurn(v view, p *upgrade.Pod, now *turn) string {
 	uid := p.Workload.UID
 	if len(p.Budgets) > 0 && !stateful(p) || !p.Ready || uid == "" {
 		return ""
@@ -316,7 +310,7 @@ func (t *tracker) notItsTurn(v view, p upgrade.Pod, now *turn) string {
 }
 
 // unsureBeside tells that it is not known whether another pod of p's workload was evicted: the API was asked a moment ago and did not say.
-func (now *turn) unsureBeside(p upgrade.Pod) bool {
+func (now *turn) unsureBeside(p *upgrade.Pod) bool {
 	for _, key := range slots(p) {
 		if slices.ContainsFunc(now.unsure[key], func(uid string) bool { return uid != p.UID }) {
 			return true
@@ -326,7 +320,7 @@ func (now *turn) unsureBeside(p upgrade.Pod) bool {
 }
 
 // budgetHolds asks the cached budget, and the last answer about p.
-func (t *tracker) budgetHolds(d *decision, v view, p upgrade.Pod, a *attempt) (upgrade.Waiting, bool) {
+func (t *tracker) budgetHolds(d *decision, v view, p *upgrade.Pod, a *attempt) (upgrade.Waiting, bool) {
 	w := upgrade.Waiting{Object: p.Ref(), Node: p.Node}
 	var b upgrade.Budget
 	if len(p.Budgets) == 1 {
@@ -345,7 +339,7 @@ func (t *tracker) budgetHolds(d *decision, v view, p upgrade.Pod, a *attempt) (u
 		}
 		return w, false
 	}
-	if w.Budget == "" || b.Allowed > 0 && b.Current && !t.stale(b) || b.Frees(p) {
+	if w.Budget == "" || b.Allowed > 0 && b.Current && !t.stale(b) || b.Frees(*p) {
 		return w, false
 	}
 	// The cache says no. The API is asked all the same now and then, in case the cache is behind.
@@ -376,7 +370,7 @@ func (t *tracker) stale(b upgrade.Budget) bool {
 }
 
 // shareHolds asks whether one more may go where several nodes are drained at once. The last question is about room, which is taken then.
-func (t *tracker) shareHolds(v view, p upgrade.Pod, now *turn) (upgrade.Waiting, bool) {
+func (t *tracker) shareHolds(v view, p *upgrade.Pod, now *turn) (upgrade.Waiting, bool) {
 	w := upgrade.Waiting{Object: p.Ref(), Node: p.Node, Passing: true}
 	switch {
 	case t.options.Parallel.One():
@@ -385,7 +379,7 @@ func (t *tracker) shareHolds(v view, p upgrade.Pod, now *turn) (upgrade.Waiting,
 		w.Reason = fmt.Sprintf("waits its turn: %d evictions are under way", now.inFlight)
 		return w, true
 	case p.Ready && t.mayBeAway > 0 && now.away >= t.mayBeAway:
-		w.Reason = fmt.Sprintf("waits its turn: %d pods are away, a quarter of all that are to move", now.away)
+		w.Reason = fmt.Sprintf("waits its turn: %d away, and no more than a quarter of all that move may be", now.away)
 		return w, true
 	}
 	if now.room == nil {
