@@ -53,6 +53,8 @@ type Options struct {
 	EvictJobs bool
 	// LoseEmptyDirs tells that pods with emptyDir volumes may be evicted.
 	LoseEmptyDirs bool
+	// MoreRoom is the command by which a person gives the nodes that pods go to some more room, empty for none.
+	MoreRoom string
 	// Resumed tells that an earlier run has drained nodes of the pool. What was Ready before that is not known, so its workloads
 	// have to be as available as they want to be.
 	Resumed bool
@@ -74,11 +76,12 @@ type Result struct {
 	Replaced int
 }
 
-// Blocked is the error of a drain that came to its deadline. Waiting is what the node waits for.
+// Blocked is the error of a drain that came to its deadline. Waiting is what the node waits for, and Next the commands that end that.
 type Blocked struct {
 	Node    string
 	After   time.Duration
 	Waiting []upgrade.Waiting
+	Next    []string
 }
 
 func (b *Blocked) Error() string {
@@ -194,7 +197,8 @@ func (d *drains) decide() (wake time.Time, next decision, err error) {
 	}
 	late, at := d.t.late()
 	if late != "" && !state.Away && !now.Before(at) {
-		return now, next, &Blocked{Node: late, After: now.Sub(at.Add(-d.o.Timeout)).Round(time.Second), Waiting: concerning(next.waiting, late)}
+		waiting := concerning(next.waiting, late)
+		return now, next, &Blocked{Node: late, After: now.Sub(at.Add(-d.o.Timeout)).Round(time.Second), Waiting: waiting, Next: d.t.remedies(state, waiting)}
 	}
 	wake = now.Add(remind)
 	if !state.Away { // else the reasons are out of date, and that the API is away is told by others

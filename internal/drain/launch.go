@@ -369,6 +369,9 @@ func (t *tracker) stale(b upgrade.Budget) bool {
 	return ok && at == b.Revision
 }
 
+// roomReason begins the reason of a pod that has no room elsewhere.
+const roomReason = "waits for room"
+
 // shareHolds asks whether one more may go where several nodes are drained at once. The last question is about room, which is taken then.
 func (t *tracker) shareHolds(v view, p *upgrade.Pod, now *turn) (upgrade.Waiting, bool) {
 	w := upgrade.Waiting{Object: p.Ref(), Node: p.Node, Passing: true}
@@ -386,7 +389,7 @@ func (t *tracker) shareHolds(v view, p *upgrade.Pod, now *turn) (upgrade.Waiting
 		now.room = t.newRoom(v)
 	}
 	if len(now.room) > 0 && !now.room.reserve(p.Requests) {
-		w.Reason, w.Passing = "waits for room: no node that it could go to has enough left for what it requests", false
+		w.Reason, w.Passing = roomReason+": no node that it could go to has enough left for what it requests", false
 		return w, true
 	}
 	return w, false

@@ -24,7 +24,7 @@ func (e *Engine) drainNodes(ctx context.Context, steps []upgrade.Step, pool upgr
 		Moved: e.moved(), Forced: e.forced(),
 		EvictJobs:    e.run.Plan.Options.Jobs == upgrade.EvictJobs,
 		LoseBarePods: slices.Contains(e.run.Granted, upgrade.AllowBarePods), LoseEmptyDirs: slices.Contains(e.run.Granted, upgrade.AllowEmptyDirLoss),
-		Resumed: pool.Adopt,
+		Resumed: pool.Adopt, MoreRoom: e.moreRoom(steps[0].Pool, pool),
 		Begin: func(nodes []drain.Node) error {
 			ids := make([]string, len(nodes))
 			for i, n := range nodes {
@@ -52,7 +52,7 @@ func (e *Engine) drainNodes(ctx context.Context, steps []upgrade.Step, pool upgr
 		return nil
 	}
 	if blocked := drain.AsBlocked(err); blocked != nil {
-		err = &Paused{Problem: blocked.Error(), Waiting: blocked.Waiting, Next: remedies(blocked.Waiting)}
+		err = &Paused{Problem: blocked.Error(), Waiting: blocked.Waiting, Next: blocked.Next}
 	}
 	for _, s := range steps {
 		if e.run.Step(s.ID).State == upgrade.StepRunning {
@@ -60,6 +60,16 @@ func (e *Engine) drainNodes(ctx context.Context, steps []upgrade.Step, pool upgr
 		}
 	}
 	return err
+}
+
+// moreRoom is the command that gives the pool that the pods of a drained one go to a node more in each zone.
+func (e *Engine) moreRoom(drained string, plan upgrade.PoolPlan) string {
+	to := plan.NewName
+	if drained == to {
+		to = plan.Name
+	}
+	c, perZone := e.run.Plan.Cluster, e.Cluster.State().NodesPerZone(to)
+	return fmt.Sprintf("gcloud container clusters resize %s --node-pool %s --num-nodes %d --location %s --project %s", c.Name, to, perZone+1, c.Location, c.Project)
 }
 
 // remedies are the commands with which a person finds out more about what a drain waits for.

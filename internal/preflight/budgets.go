@@ -95,7 +95,7 @@ func (in Input) keepAllButOne(b upgrade.Budget) (remedy, advice string) {
 	if n < 2 {
 		return "", "it is over one pod, which is away while it moves: delete the PodDisruptionBudget for the time of the upgrade, or give the pod a second one"
 	}
-	return fmt.Sprintf(`kubectl patch pdb %s -n %s --type merge -p '{"spec":{"maxUnavailable":null,"minAvailable":%d}}'`, b.Name, b.Namespace, n-1),
+	return b.Keep(n - 1),
 		fmt.Sprintf("it selects %d pods, of which one may be away at a time then", n)
 }
 

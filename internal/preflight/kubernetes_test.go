@@ -196,7 +196,7 @@ func TestWhatKubernetesKnowsIsFound(t *testing.T) {
 		"a PDB that keeps an unready pod": {change: func(s *upgrade.Snapshot) {
 			pod(s, "web-1").Ready = false
 			budget(s, func(b *upgrade.Budget) { b.Allowed, b.Healthy, b.Needed, b.Expected = 0, 1, 2, 3 })
-		}, want: []string{`warning unhealthy-blocks PodDisruptionBudget shop/web: kubectl patch pdb web -n shop -p '{"spec":{"unhealthyPodEvictionPolicy":"AlwaysAllow"}}'`}},
+		}, want: []string{`warning unhealthy-blocks PodDisruptionBudget shop/web: kubectl patch pdb web -n shop --type merge -p '{"spec":{"unhealthyPodEvictionPolicy":"AlwaysAllow"}}'`}},
 		"a PDB that lets unready pods go": {change: func(s *upgrade.Snapshot) {
 			pod(s, "web-1").Ready = false
 			budget(s, func(b *upgrade.Budget) { b.Allowed, b.Healthy, b.FreesUnready = 0, 1, true })

@@ -18,8 +18,7 @@ func pdbBlocks() Check {
 
 func findBlockingPDBs(in Input) []upgrade.Finding {
 	found := in.budgets(never, func(b upgrade.Budget, over []upgrade.Pod) upgrade.Finding {
-		remedy := fmt.Sprintf(`kubectl patch pdb %s -n %s --type merge -p '{"spec":{"minAvailable":null,"maxUnavailable":1}}'`, b.Name, b.Namespace)
-		advice := "or give it a replica more"
+		remedy, advice := b.LetOneGo(), "or give it a replica more"
 		if w, ok := in.State.Workloads[over[0].Workload.UID]; !ok || w.Wanted == upgrade.Unknown {
 			remedy, advice = in.keepAllButOne(b) // maxUnavailable needs a controller that says how many pods there should be
 		}

@@ -28,7 +28,7 @@ func findUnhealthyBlocks(in Input) []upgrade.Finding {
 			Severity: upgrade.Warning, Momentary: true,
 			Problem:  fmt.Sprintf("keeps pods that are not Ready, and allows no eviction until they are (%s): if they stay so, the drain blocks and the run pauses", b.Why()),
 			Evidence: keys(unready),
-			Remedy:   fmt.Sprintf(`kubectl patch pdb %s -n %s -p '{"spec":{"unhealthyPodEvictionPolicy":"AlwaysAllow"}}' # or mend its pods`, b.Name, b.Namespace),
+			Remedy:   b.FreeUnready() + " # or mend its pods",
 		}
 	})
 }
