@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -253,16 +254,18 @@ func AsBlocked(err error) *Blocked {
 	return nil
 }
 
-// reporter tells the reasons for waiting once they have lasted, and again while they last.
+// reporter tells the reasons for waiting once they have lasted, and again while they last. Each counts for itself: in a large drain there
+// is always one that comes or goes, which must not keep the others from being told.
 type reporter struct {
-	// tells says which of the reasons it is about, and settle how long they must last unchanged.
+	// tells says which of the reasons it is about, and settle how long one must last, and how long it is quiet after it has told some.
 	tells  func(upgrade.Waiting) bool
 	settle time.Duration
 	notify func(string, upgrade.Event)
 
-	// current are the reasons as they are, since when; lastTold are those that were told last, and when.
-	current, lastTold string
-	since, told       time.Time
+	// since is how long there have been the reasons that there are, and last those that were told last, at the time told.
+	since map[string]time.Time
+	last  map[string]bool
+	told  time.Time
 }
 
 func newReporters(notify func(string, upgrade.Event)) []*reporter {
@@ -274,32 +277,52 @@ func newReporters(notify func(string, upgrade.Event)) []*reporter {
 
 // waiting tells the reasons if it is time to, and returns when to look again.
 func (r *reporter) waiting(all []upgrade.Waiting, now time.Time) time.Time {
-	var mine []upgrade.Waiting
-	var key strings.Builder
+	var lasting []upgrade.Waiting
+	since, keys, wake := map[string]time.Time{}, map[string]bool{}, now.Add(remind)
 	for _, w := range all {
-		if r.tells(w) {
-			mine = append(mine, w)
-			fmt.Fprintln(&key, w)
+		if !r.tells(w) {
+			continue
 		}
+		key := reasonKey(w)
+		began, ok := r.since[key]
+		if !ok {
+			began = now
+		}
+		since[key] = began
+		if due := began.Add(r.settle); now.Before(due) {
+			wake = earlier(wake, due)
+			continue
+		}
+		lasting = append(lasting, w)
+		keys[key] = true
 	}
-	if key.String() != r.current {
-		r.current, r.since = key.String(), now
+	r.since = since
+	if len(lasting) == 0 {
+		return wake
 	}
-	if r.current == "" {
-		return now.Add(remind)
-	}
-	due := r.since.Add(r.settle)
-	if again := r.told.Add(remind); r.current == r.lastTold && again.After(due) {
-		due = again // they were told a moment ago, whatever the reasons were in between
+	due := r.told.Add(r.settle)
+	if maps.Equal(keys, r.last) {
+		due = r.told.Add(remind)
 	}
 	if now.Before(due) {
-		return due
+		return earlier(wake, due)
 	}
-	r.told, r.lastTold = now, r.current
+	r.told, r.last = now, keys
 	node := ""
-	if i := slices.IndexFunc(mine, func(w upgrade.Waiting) bool { return w.Node != "" }); i >= 0 {
-		node = mine[i].Node
+	if i := slices.IndexFunc(lasting, func(w upgrade.Waiting) bool { return w.Node != "" }); i >= 0 {
+		node = lasting[i].Node
 	}
-	r.notify(node, upgrade.Event{Kind: upgrade.DrainWaits, Waiting: mine})
-	return now.Add(remind)
+	r.notify(node, upgrade.Event{Kind: upgrade.DrainWaits, Waiting: lasting})
+	return wake
+}
+
+// reasonKey tells reasons apart, but for their numbers, which come and go.
+func reasonKey(w upgrade.Waiting) string {
+	reason := strings.Map(func(r rune) rune {
+		if '0' <= r && r <= '9' {
+			return -1
+		}
+		return r
+	}, w.Reason)
+	return w.Object.String() + " " + w.Object.UID + " " + w.Budget + " " + reason
 }

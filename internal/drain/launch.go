@@ -332,7 +332,7 @@ func (t *tracker) budgetHolds(d *decision, v view, p *upgrade.Pod, a *attempt) (
 		news := w.Budget != "" && a.answer.Kind == upgrade.BudgetSpent && b.Revision != a.revisions[w.Budget] && b.Allowed > 0
 		if !news && v.now.Before(a.notBefore) {
 			if w.Budget != "" && a.answer.Kind == upgrade.BudgetSpent {
-				w.Reason = budgetReason(b)
+				w.Reason, w.Passing = budgetReason(b), t.comesBack(v, p, b)
 			}
 			d.wakeAt(a.notBefore)
 			return w, true
@@ -344,11 +344,17 @@ func (t *tracker) budgetHolds(d *decision, v view, p *upgrade.Pod, a *attempt) (
 	}
 	// The cache says no. The API is asked all the same now and then, in case the cache is behind.
 	if ask := t.began.Add(retryLast); v.now.Before(ask) {
-		w.Reason, w.Passing = budgetReason(b), b.Allowed > 0
+		w.Reason, w.Passing = budgetReason(b), b.Allowed > 0 || t.comesBack(v, p, b)
 		d.wakeAt(ask)
 		return w, true
 	}
 	return w, false
+}
+
+// comesBack tells that the budget is spent on a pod that was evicted, and allows the next one when its replacement is there. What keeps that from
+// coming up is a reason of its own.
+func (t *tracker) comesBack(v view, p *upgrade.Pod, b upgrade.Budget) bool {
+	return v.missing[p.Workload.UID] > 0 && b.Trouble == "" && b.Needed < b.Expected
 }
 
 func budgetReason(b upgrade.Budget) string {
