@@ -36,6 +36,9 @@ func (l listers) owners(now time.Time) owners {
 	}
 	for _, d := range all(l.deployments.List) {
 		put("Deployment", d.ObjectMeta, replicas(d.Spec.Replicas), d.Spec.MinReadySeconds)
+		w := o.byUID[string(d.UID)]
+		w.Rollout = readRollout(d)
+		o.byUID[w.UID] = w
 	}
 	for _, s := range all(l.stateful.List) {
 		put("StatefulSet", s.ObjectMeta, replicas(s.Spec.Replicas), s.Spec.MinReadySeconds)

@@ -25,6 +25,8 @@ func Needs() []upgrade.Permission {
 		{Verb: "get", Resource: "nodes", Why: "to cordon nodes"},
 		{Verb: "patch", Resource: "nodes", Why: "to cordon nodes"},
 		{Verb: "create", Resource: "pods/eviction", Why: "to evict pods"},
+		{Verb: "get", Group: "apps", Resource: "deployments", Why: "to restart Deployments before the drains", Only: upgrade.SurgeFirst},
+		{Verb: "patch", Group: "apps", Resource: "deployments", Why: "to restart Deployments before the drains", Only: upgrade.SurgeFirst},
 		{Verb: "list", Group: "storage.k8s.io", Resource: "volumeattachments", Why: "to see that nothing is left on a pool that is deleted"},
 	}
 }

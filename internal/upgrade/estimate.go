@@ -18,7 +18,7 @@ const (
 
 // estimate sets how long each step takes when all goes well, and what the pools cost besides.
 func estimate(p *Plan, s State) {
-	drains := estimateDrains(s, p.Options)
+	drains, restarts := estimateMoves(s, *p)
 	for i, step := range p.Steps {
 		switch step.Kind {
 		case CreatePool:
@@ -27,6 +27,8 @@ func estimate(p *Plan, s State) {
 			p.Steps[i].Estimate = Seconds(assumedDeletion)
 		case Soak:
 			p.Steps[i].Estimate = p.Options.Soak
+		case SurgeFirst:
+			p.Steps[i].Estimate = Seconds(restarts[step.Pool])
 		case DrainNode:
 			p.Steps[i].Estimate = Seconds(max(assumedEmptyDrain, drains[step.Node]))
 		}
@@ -38,32 +40,61 @@ func estimate(p *Plan, s State) {
 	}
 }
 
-// estimateDrains is how long each node's drain takes, by the node's name: as long as that of the slowest of its workloads.
-func estimateDrains(s State, o Options) map[string]time.Duration {
+// estimateMoves is how long each node's drain takes, by the node's name: as long as that of the slowest of its workloads; and how long the restarts
+// on each pool take, by the pool's name.
+func estimateMoves(s State, p Plan) (drains, restarts map[string]time.Duration) {
 	type place struct{ node, workload string }
 	leaving := map[place]*leaving{}
-	startUps := map[string][]time.Duration{}
-	for _, p := range s.Pods {
-		if o.Disposition(p) != Moves {
+	startUps, graces := map[string][]time.Duration{}, map[string]time.Duration{}
+	restarted := p.restartedOn(s)
+	for _, pod := range s.Pods {
+		if p.Options.Disposition(pod) != Moves {
 			continue
 		}
-		if p.StartUp > 0 {
-			startUps[p.Workload.UID] = append(startUps[p.Workload.UID], min(p.StartUp, longestStartUp))
+		uid := pod.Workload.UID
+		if pod.StartUp > 0 {
+			startUps[uid] = append(startUps[uid], min(pod.StartUp, longestStartUp))
 		}
-		if p.Node == "" {
+		graces[uid] = max(graces[uid], min(pod.Grace, assumedGrace))
+		at := place{pod.Node, uid}
+		if pod.Node == "" || restarted(pod) {
 			continue
 		}
-		at := place{p.Node, p.Workload.UID}
 		if leaving[at] == nil {
-			leaving[at] = newLeaving(p.Workload)
+			leaving[at] = newLeaving(pod.Workload)
 		}
-		leaving[at].add(p, s)
+		leaving[at].add(pod, s)
 	}
-	longest := map[string]time.Duration{}
+	startUp := func(uid string) time.Duration { return median(startUps[uid]) + s.Workloads[uid].MinReady }
+	drains, restarts = map[string]time.Duration{}, map[string]time.Duration{}
 	for at, l := range leaving {
-		longest[at.node] = max(longest[at.node], l.takes(median(startUps[at.workload])+s.Workloads[at.workload].MinReady))
+		drains[at.node] = max(drains[at.node], l.takes(startUp(at.workload)))
 	}
-	return longest
+	for _, pool := range p.Pools {
+		for _, r := range pool.Restarts {
+			rollout := s.Workloads[r.Workload.UID].Rollout
+			n := waves(r.Pods+r.Elsewhere, rollout.Surge+rollout.Unavailable)
+			takes := time.Duration(n)*startUp(r.Workload.UID) + graces[r.Workload.UID]
+			restarts[pool.Name] = max(restarts[pool.Name], min(takes, time.Duration(pool.DrainTimeout)))
+		}
+	}
+	return drains, restarts
+}
+
+// restartedOn tells the pods that have left their nodes before these are drained, since their Deployments are restarted.
+func (p Plan) restartedOn(s State) func(Pod) bool {
+	type at struct{ pool, workload string }
+	first := map[at]bool{}
+	for _, pool := range p.Pools {
+		for _, r := range pool.Restarts {
+			first[at{pool.Name, r.Workload.UID}] = true
+		}
+	}
+	pools := map[string]string{}
+	for _, n := range s.Nodes {
+		pools[n.Name] = n.Pool
+	}
+	return func(pod Pod) bool { return first[at{pools[pod.Node], pod.Workload.UID}] }
 }
 
 // median is what most pods of a workload took to start: one that was not Ready for a while seems to have taken very long. The list is sorted.
@@ -104,9 +135,12 @@ func (l *leaving) takes(startUp time.Duration) time.Duration {
 	if l.inOrder {
 		wave += l.grace
 	}
-	waves := (l.pods + l.atOnce - 1) / l.atOnce
-	return time.Duration(waves-1)*wave + max(l.grace, wave)
+	n := waves(l.pods, l.atOnce)
+	return time.Duration(n-1)*wave + max(l.grace, wave)
 }
+
+// waves is how many times it takes for all of so many pods to go, so many at a time.
+func waves(pods, atATime int) int { return (pods + atATime - 1) / atATime }
 
 // Surge is what a pool costs beside what it costs anyway.
 type Surge struct {

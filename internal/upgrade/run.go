@@ -12,10 +12,12 @@ type StepKind string
 
 // The kinds of steps.
 const (
-	FreezeAutoscaling  StepKind = "freeze-autoscaling"
-	CreatePool         StepKind = "create-pool"
-	WaitNodes          StepKind = "wait-nodes"
-	CordonPool         StepKind = "cordon-pool"
+	FreezeAutoscaling StepKind = "freeze-autoscaling"
+	CreatePool        StepKind = "create-pool"
+	WaitNodes         StepKind = "wait-nodes"
+	CordonPool        StepKind = "cordon-pool"
+	// SurgeFirst restarts Deployments, so that their new pods are Ready on other nodes before the old ones end.
+	SurgeFirst         StepKind = "surge-first"
 	DrainNode          StepKind = "drain-node"
 	Soak               StepKind = "soak"
 	DeletePool         StepKind = "delete-pool"
