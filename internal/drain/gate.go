@@ -35,17 +35,21 @@ func (t *tracker) gate(d *decision, v view) []upgrade.Waiting {
 				d.wakeAt(mature)
 			}
 			stuck = stuck || p.Unschedulable != "" && !t.homeless[p.UID]
-			reasons = append(reasons, upgrade.Waiting{Object: p.Ref(), Node: p.Node, Reason: reason, Passing: p.Unschedulable == "" && p.Trouble == ""})
+			reasons = append(reasons, upgrade.Waiting{Object: p.Ref(), Reason: reason, Passing: p.Unschedulable == "" && p.Trouble == ""})
 		}
 		wanted := t.wanted(v.State, uid)
 		if available >= wanted && !stuck {
 			continue
 		}
+		v.missing[uid] = max(1, wanted-available)
 		v.short[uid] = fmt.Sprintf("%d of %d are available", available, wanted)
 		if len(reasons) == 0 {
 			reasons = []upgrade.Waiting{{
 				Object: w.Ref, Reason: fmt.Sprintf("%d of %d pods are Ready, and no replacement is there yet", available, wanted), Passing: true,
 			}}
+		}
+		for i := range reasons {
+			reasons[i].Node = t.notReplaced(v, uid)[0].node
 		}
 		waiting = append(waiting, reasons...)
 	}

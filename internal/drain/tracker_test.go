@@ -14,10 +14,12 @@ import (
 
 var t0 = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// scene is a cluster's state that a test changes by hand, and a tracker of node "old".
+// scene is a cluster's state that a test changes by hand, and a tracker of node "old" or, where a test says so, of others.
 type scene struct {
 	*testing.T
 	upgrade.State
+	olds    []string
+	first   *upgrade.Baseline
 	now     time.Time
 	options Options
 	tracker *tracker
@@ -76,11 +78,22 @@ func (s *scene) terminating(name string) {
 	s.get(name).EndsBy = s.now.Add(30 * time.Second)
 }
 
+func (s *scene) nodes() []Node {
+	if len(s.olds) == 0 {
+		return []Node{{Name: "old", Baseline: s.first}}
+	}
+	var nodes []Node
+	for _, name := range s.olds {
+		nodes = append(nodes, Node{Name: name})
+	}
+	return nodes
+}
+
 // next decides and checks which pods are evicted.
 func (s *scene) next(evicted ...string) {
 	s.Helper()
 	if s.tracker == nil {
-		s.tracker = newTracker("old", s.options, s.State)
+		s.tracker = newTracker(s.nodes(), s.options, s.State)
 	}
 	s.Pods = slices.Clone(s.Pods)
 	s.last = s.tracker.next(s.State, s.now)
@@ -374,7 +387,7 @@ func TestPodsThatNobodyMakesAgainStayWithoutConsentAndGoWithIt(t *testing.T) {
 			s.pod("bare", "", "old").Orphan = controller
 			s.next()
 			s.waits("Pod ns/bare: no controller will make it again, and allow-bare-pods was not given")
-			s.tracker = newTracker("old", Options{LoseBarePods: true}, s.State)
+			s.tracker = newTracker(s.nodes(), Options{LoseBarePods: true}, s.State)
 			s.next("bare")
 			s.answer("bare", upgrade.Accepted, "")
 			s.gone("bare")
