@@ -28,17 +28,10 @@ var kubernetesKinds = map[string]string{
 func (l listers) owners(now time.Time) owners {
 	o := owners{now: now, byUID: map[string]upgrade.Workload{}}
 	put := func(kind string, m metav1.ObjectMeta, wanted int, minReady int32) {
-		w := upgrade.Workload{
-			Ref:    upgrade.Ref{Kind: kind, Namespace: m.Namespace, Name: m.Name, UID: string(m.UID)},
-			Wanted: wanted, MinReady: time.Duration(minReady) * time.Second,
-		}
-		o.byUID[w.UID] = w
+		o.byUID[string(m.UID)] = ownWorkload(kind, m, wanted, minReady)
 	}
 	for _, d := range all(l.deployments.List) {
-		put("Deployment", d.ObjectMeta, replicas(d.Spec.Replicas), d.Spec.MinReadySeconds)
-		w := o.byUID[string(d.UID)]
-		w.Rollout = readRollout(d)
-		o.byUID[w.UID] = w
+		o.byUID[string(d.UID)] = readDeployment(d)
 	}
 	for _, s := range all(l.stateful.List) {
 		put("StatefulSet", s.ObjectMeta, replicas(s.Spec.Replicas), s.Spec.MinReadySeconds)
@@ -68,6 +61,13 @@ func (l listers) owners(now time.Time) owners {
 		o.byUID[string(rs.UID)] = w
 	}
 	return o
+}
+
+func ownWorkload(kind string, m metav1.ObjectMeta, wanted int, minReady int32) upgrade.Workload {
+	return upgrade.Workload{
+		Ref:    upgrade.Ref{Kind: kind, Namespace: m.Namespace, Name: m.Name, UID: string(m.UID)},
+		Wanted: wanted, MinReady: time.Duration(minReady) * time.Second,
+	}
 }
 
 // heldBack is how many pods of a StatefulSet are as it was before its last change, and are left so until they are deleted. Whether the

@@ -2,10 +2,16 @@ package kube
 
 import (
 	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
 	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/upshift-k8s/upshift/internal/upgrade"
@@ -13,6 +19,58 @@ import (
 
 // restartedAt is the annotation of a pod template by which kubectl rollout restart makes it another one.
 const restartedAt = "kubectl.kubernetes.io/restartedAt"
+
+// Restart implements the engine's Cluster. The patch is for the Deployment as it was read: if somebody changed it meanwhile, it is read and decided
+// again.
+func (c *Cluster) Restart(ctx context.Context, deployment upgrade.Ref, decide func(upgrade.Workload) (at string, change bool)) error {
+	err := persist(ctx, func(ctx context.Context) error { return c.tryRestart(ctx, deployment, decide) })
+	var status apierrors.APIStatus
+	if errors.As(err, &status) && ctx.Err() == nil {
+		return &upgrade.Denied{Err: err}
+	}
+	return err
+}
+
+func (c *Cluster) tryRestart(ctx context.Context, deployment upgrade.Ref, decide func(upgrade.Workload) (at string, change bool)) error {
+	deployments := c.client.AppsV1().Deployments(deployment.Namespace)
+	d, err := within(ctx, requestTimeout, func(ctx context.Context) (*appsv1.Deployment, error) {
+		return deployments.Get(ctx, deployment.Name, metav1.GetOptions{})
+	})
+	if apierrors.IsNotFound(err) || err == nil && string(d.UID) != deployment.UID {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	at, change := decide(readDeployment(d))
+	if !change {
+		return nil
+	}
+	var value any // nil removes it
+	if at != "" {
+		value = at
+	}
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"resourceVersion": d.ResourceVersion},
+		"spec":     map[string]any{"template": map[string]any{"metadata": map[string]any{"annotations": map[string]any{restartedAt: value}}}},
+	})
+	if err != nil {
+		return err
+	}
+	_, err = within(ctx, requestTimeout, func(ctx context.Context) (*appsv1.Deployment, error) {
+		return deployments.Patch(ctx, deployment.Name, types.MergePatchType, patch, metav1.PatchOptions{})
+	})
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+func readDeployment(d *appsv1.Deployment) upgrade.Workload {
+	w := ownWorkload("Deployment", d.ObjectMeta, replicas(d.Spec.Replicas), d.Spec.MinReadySeconds)
+	w.Rollout = readRollout(d)
+	return w
+}
 
 // readRollout reads how a Deployment replaces its pods.
 func readRollout(d *appsv1.Deployment) *upgrade.Rollout {

@@ -7,7 +7,8 @@ import (
 )
 
 // Encode writes the run as JSON of at most limit bytes. What a run with very many pods has no room for is left out, the least
-// needed first: its oldest moves (they stay counted), the evidence of the plan's findings, the plan's own list of steps, its findings. The run
+// needed first: its oldest moves (they stay counted), the evidence of the plan's findings, the plan's own list of steps, which pods are to leave by a
+// restart, its findings. The run
 // itself is not changed.
 func (r *Run) Encode(limit int) ([]byte, error) {
 	data, err := json.Marshal(r)
@@ -22,6 +23,7 @@ func (r *Run) Encode(limit int) ([]byte, error) {
 	for _, shrink := range []func(){
 		func() { small.dropMoves(len(data) - limit) },
 		func() { small.Plan.Steps = []Step{} },
+		small.dropResidents,
 		func() { small.dropMoves(len(data)) },
 		func() { small.Plan.Findings = []Finding{} },
 	} {
@@ -46,6 +48,18 @@ func (r *Run) dropMoves(bytes int) {
 		kept = append(kept, m)
 	}
 	r.Moves = kept
+}
+
+// dropResidents leaves out which pods have to leave by a restart: if a process is killed meanwhile, those that leave unseen are not counted.
+func (r *Run) dropResidents() {
+	r.Steps = slices.Clone(r.Steps)
+	for i, s := range r.Steps {
+		if s.Kind == SurgeFirst && s.Baseline != nil {
+			first := *s.Baseline
+			first.Pods = []Resident{}
+			r.Steps[i].Baseline = &first
+		}
+	}
 }
 
 // DecodeRun reads what Encode wrote. A record of another version is an error: what it means is not known here.

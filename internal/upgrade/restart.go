@@ -50,8 +50,8 @@ func (policy SurgePolicy) lets(w Workload, pods []*Pod, budgets map[string]Budge
 	return false
 }
 
-// unfit says why the Deployment cannot be replaced pod by pod without a gap, empty if it can, as far as itself tells.
-func (policy SurgePolicy) unfit(w Workload) string {
+// Unfit says why the Deployment cannot be replaced pod by pod without a gap, empty if it can, as far as itself tells.
+func (policy SurgePolicy) Unfit(w Workload) string {
 	r := w.Rollout
 	switch {
 	case r == nil:
@@ -78,14 +78,15 @@ func (policy SurgePolicy) unfit(w Workload) string {
 const SurgeFirstAnnotation = "upshift.dev/surge-first"
 
 // underWay says that the Deployment is being rolled out, or is not as it should be, empty if it is.
-func (r Rollout) underWay(wanted int) string {
+func (w Workload) underWay() string {
+	r := w.Rollout
 	switch {
-	case r.Complete:
+	case r == nil, r.Complete:
 		return ""
 	case r.Stuck != "":
 		return fmt.Sprintf("its last rollout does not progress (%s)", r.Stuck)
 	}
-	return fmt.Sprintf("a rollout of it is under way (of %d pods %d are new and %d available)", wanted, r.Updated, r.Available)
+	return fmt.Sprintf("a rollout of it is under way (of %d pods %d are new and %d available)", w.Wanted, r.Updated, r.Available)
 }
 
 // below says which PodDisruptionBudget a rollout of the Deployment can fall below, empty for none: rollouts do not ask them. Spare is how many pods
@@ -113,13 +114,15 @@ func budgetsOver(pods []*Pod) []string {
 	return slices.Sorted(maps.Keys(keys))
 }
 
+// Changed says why a Deployment that could be restarted cannot be any more, as far as itself tells, empty if it can.
+func (policy SurgePolicy) Changed(w Workload) string {
+	return cmp.Or(policy.Unfit(w), w.underWay())
+}
+
 // NotNow says why the Deployment of that UID cannot be restarted in this moment, empty if it can. Taken is how many pods of each budget other
 // restarts may have away.
 func (s State) NotNow(policy SurgePolicy, w Workload, taken map[string]int) string {
-	if why := policy.unfit(w); why != "" {
-		return why
-	}
-	if why := w.Rollout.underWay(w.Wanted); why != "" {
+	if why := policy.Changed(w); why != "" {
 		return why
 	}
 	pods := s.podsOf(w.UID)
@@ -219,7 +222,7 @@ func (c *chooser) consider(pool *PoolPlan, uid string, here int) {
 	for _, key := range budgetsOver(pods) {
 		c.taken[key] += w.Rollout.Unavailable
 	}
-	pool.Restarts = append(pool.Restarts, Restart{Workload: w.Ref, Pods: here, Elsewhere: len(pods) - here, Unless: w.Rollout.underWay(w.Wanted)})
+	pool.Restarts = append(pool.Restarts, Restart{Workload: w.Ref, Pods: here, Elsewhere: len(pods) - here, Unless: w.underWay()})
 }
 
 // Provided tells of a namespace of what the provider itself runs in a cluster: GKE has several workloads of one replica in every one, and nobody
@@ -233,7 +236,7 @@ func (c *chooser) against(w Workload, pods []*Pod, here int) string {
 	if Provided(w.Namespace) {
 		return "it is the provider's own"
 	}
-	if why := c.policy.unfit(w); why != "" {
+	if why := c.policy.Unfit(w); why != "" {
 		return why
 	}
 	if why := c.holdsDisk(w, pods); why != "" {
