@@ -41,10 +41,13 @@ func findSurgeFirst(in Input) []upgrade.Finding {
 
 // alongside tells of pods that restart with those that have to move.
 func alongside(r upgrade.Restart) string {
-	if r.Elsewhere == 0 {
+	switch r.Elsewhere {
+	case 0:
 		return ""
+	case 1:
+		return "; 1 pod elsewhere restarts too"
 	}
-	return fmt.Sprintf("; %s elsewhere restart too", count(r.Elsewhere, "pod"))
+	return fmt.Sprintf("; %d pods elsewhere restart too", r.Elsewhere)
 }
 
 // unless tells of what has to pass before a restart.

@@ -90,6 +90,9 @@ func (p Plan) restartedOn(s State) func(Pod) bool {
 			first[at{pool.Name, r.Workload.UID}] = true
 		}
 	}
+	if len(first) == 0 {
+		return func(Pod) bool { return false }
+	}
 	pools := map[string]string{}
 	for _, n := range s.Nodes {
 		pools[n.Name] = n.Pool
