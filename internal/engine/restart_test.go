@@ -393,3 +393,82 @@ func TestAnInterruptedRestartGoesOn(t *testing.T) {
 		}
 	})
 }
+
+// TestARestartThatWaitedIsLookedAtInWholeAgain: it was intended by a process that is gone.
+func TestARestartThatWaitedIsLookedAtInWholeAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := surging()
+		run := plannedFirst(t, c, upgrade.SurgeDeployments)
+		run.Restarts = []upgrade.Restarted{{Workload: c.state.Workloads["web"].Ref, Pool: "old", At: "ours", Before: "long ago", State: upgrade.RestartIntended}}
+		c.state.Pods[1].Disks = []string{"pv-1"}
+		if err := goOn(t.Context(), c, run, nil); err != nil || count(c.calls, "restart") != 0 || count(c.calls, "evict") != 2 {
+			t.Errorf("error %v, restarts %v, calls %v", err, run.Restarts, c.calls)
+		}
+	})
+}
+
+// TestADeploymentThatWasRestartedInTheSameSecondIsRestarted: the annotation has whole seconds, and the same value would be no change.
+func TestADeploymentThatWasRestartedInTheSameSecondIsRestarted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := surging()
+		c.rollout(func(r *upgrade.Rollout) { r.RestartedAt = time.Now().UTC().Format(time.RFC3339) })
+		run := plannedFirst(t, c, upgrade.SurgeDeployments)
+		if err := goOn(t.Context(), c, run, nil); err != nil || count(c.calls, "restart") != 1 || count(c.calls, "evict") != 0 {
+			t.Errorf("error %v, restarts %v, calls %v", err, run.Restarts, c.calls)
+		}
+	})
+}
+
+// TestRestartsOfOneBudgetTakeFromItTogether: since the plan was made it can do without fewer pods.
+func TestRestartsOfOneBudgetTakeFromItTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := surging()
+		c.rollout(func(r *upgrade.Rollout) { r.Unavailable = 1 })
+		other := upgrade.Workload{Ref: upgrade.Ref{Kind: "Deployment", Namespace: "ns", Name: "xyz", UID: "xyz"}, Wanted: 2, Rollout: &upgrade.Rollout{Surge: 1, Unavailable: 1, Complete: true}}
+		c.state.Workloads["xyz"] = other
+		for _, name := range []string{"xyz-0", "xyz-1"} {
+			c.state.Pods = append(c.state.Pods, upgrade.Pod{Namespace: "ns", Name: name, UID: name, Node: "old-0", Workload: other.Ref, Ready: true})
+		}
+		for i := range c.state.Pods {
+			c.state.Pods[i].Budgets = []string{"ns/all"}
+		}
+		b := upgrade.Budget{Namespace: "ns", Name: "all", Allowed: 2, Expected: 4, Healthy: 4, Needed: 2, Current: true}
+		c.state.Budgets = map[string]upgrade.Budget{"ns/all": b}
+		run := plannedFirst(t, c, upgrade.SurgeDeployments)
+		b.Needed, b.Allowed = 3, 1
+		c.state.Budgets = map[string]upgrade.Budget{"ns/all": b}
+		if err := goOn(t.Context(), c, run, nil); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{"restart web", "evict xyz-0", "evict xyz-1"}, only(c.calls, "restart", "evict")); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// confirming counts how often the lock is confirmed.
+type confirming struct {
+	free
+	times int
+}
+
+func (c *confirming) Confirm(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	c.times++
+	return c.free.Confirm(ctx)
+}
+
+// TestTheLockIsConfirmedForARestart, as for each other change that nothing else guards.
+func TestTheLockIsConfirmedForARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		times := func(policy upgrade.SurgePolicy) int {
+			c, lock := surging(), &confirming{}
+			if err := goOn(t.Context(), c, plannedFirst(t, c, policy), func(e *Engine) { e.Lock = lock }); err != nil {
+				t.Fatal(err)
+			}
+			return lock.times
+		}
+		if with, without := times(upgrade.SurgeDeployments), times(upgrade.SurgeNone); with != without+1 {
+			t.Errorf("it is confirmed %d times with a restart, and %d without", with, without)
+		}
+	})
+}

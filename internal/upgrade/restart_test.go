@@ -132,6 +132,24 @@ func TestWhichDeploymentsAreRestartedFirst(t *testing.T) {
 			s.Inventory.Pods["uid-web-1"].Requests = upgrade.Resources{"cpu": 3000}
 			s.State.Nodes = s.State.Nodes[:2] // and so two new ones
 		}, []string{"one: 1 pod", "web is evicted: its new pods find no room on the new nodes beside those of the others that are restarted"}},
+		"room for what is here, but not for one more of those elsewhere": {singles, func(s *upgrade.Snapshot) {
+			s.Inventory.Pods["uid-one-1"].Requests = upgrade.Resources{"cpu": 3000}
+			s.Inventory.Pods["uid-web-1"].Requests = upgrade.Resources{"cpu": 3000}
+			s.State.Pods[1].Node = "n4"
+			s.State.Nodes = slices.Delete(s.State.Nodes, 1, 3) // and so two new ones, one of them for one
+		}, []string{"one: 1 pod", "web is evicted: its new pods find no room on the new nodes beside those of the others that are restarted"}},
+		"new nodes that have pods already": {singles, func(s *upgrade.Snapshot) {
+			s.Cluster.Pools = append(s.Cluster.Pools, upgrade.Pool{Name: "default-pool-1-34-2-gke-100", Version: "1.34.2-gke.100", MadeBy: "run-1"})
+			for i := range 4 {
+				name := fmt.Sprint("new-", i)
+				s.State.Nodes = append(s.State.Nodes, upgrade.Node{Name: name, Pool: "default-pool-1-34-2-gke-100", Ready: true})
+				s.Inventory.Nodes[name] = upgrade.NodeShape{Allocatable: upgrade.Resources{"cpu": 4000, "pods": 110}}
+				w := s.State.Workloads["w4"].Ref
+				s.State.Pods = append(s.State.Pods, upgrade.Pod{Namespace: "kube-system", Name: "agent-" + name, UID: name, Node: name, Workload: w, Ready: true})
+				s.Inventory.Pods[name] = &upgrade.PodShape{Requests: upgrade.Resources{"cpu": 2500}}
+			}
+			s.Inventory.Pods["uid-web-1"].Requests = upgrade.Resources{"cpu": 2000}
+		}, []string{"one: 1 pod", "web is evicted: its new pods find no room on the new nodes beside those of the others that are restarted"}},
 		"the provider's own": {singles, func(s *upgrade.Snapshot) {
 			w := s.State.Workloads["w2"]
 			w.Namespace = "kube-system"
