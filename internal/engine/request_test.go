@@ -451,16 +451,24 @@ func TestACrashAtAnySaveIsGoneOnFrom(t *testing.T) {
 		once  []string
 		state upgrade.RunState
 		pool  string
+		// moves is how many pods are moved in all, and restarts how often a Deployment is restarted.
+		moves, restarts int
 	}{
-		{"forward", newCluster, []string{"create", "evict web-0", "evict web-1", "delete old"}, upgrade.Succeeded, "old-1-34-2"},
-		{"back", blocked, []string{"create", "evict web-0x", "delete old-1-34-2"}, upgrade.RolledBack, "old"},
+		{"forward", newCluster, []string{"create", "evict web-0", "evict web-1", "delete old"}, upgrade.Succeeded, "old-1-34-2", 2, 0},
+		{"back", blocked, []string{"create", "evict web-0x", "delete old-1-34-2"}, upgrade.RolledBack, "old", 2, 0},
+		{"restarted", surging, []string{"create", "delete old"}, upgrade.Succeeded, "old-1-34-2", 2, 1},
+		{"restarted and back", func() *cluster {
+			c := surging()
+			c.fails["delete old"] = errors.New("no")
+			return c
+		}, []string{"create", "delete old-1-34-2"}, upgrade.RolledBack, "old", 4, 2},
 	} {
 		for k, crashed := 1, true; crashed; k++ {
 			crashed = false
 			for _, stored := range []bool{false, true} {
 				synctest.Test(t, func(t *testing.T) {
 					c, r := test.make(), &record{}
-					run := planned(t, c)
+					run := plannedFirst(t, c, upgrade.SurgeDeployments)
 					run.Plan.Options.OnFailure = upgrade.RollbackOnFailure
 					if err := r.Save(t.Context(), run); err != nil {
 						t.Fatal(err)
@@ -489,8 +497,11 @@ func TestACrashAtAnySaveIsGoneOnFrom(t *testing.T) {
 							t.Errorf("%s, crash at save %d (stored: %t): %s %d times", test.name, k, stored, call, n)
 						}
 					}
+					if n := count(c.calls, "restart"); n != test.restarts {
+						t.Errorf("%s, crash at save %d (stored: %t): %d restarts, want %d", test.name, k, stored, n, test.restarts)
+					}
 					again = r.load(t)
-					if again.State != test.state || len(again.Moves) != 2 || len(c.pools) != 1 || c.pools[0].Name != test.pool || len(again.Frozen) != 0 || cordoned(c, test.pool) != 0 {
+					if again.State != test.state || len(again.Moves) != test.moves || len(c.pools) != 1 || c.pools[0].Name != test.pool || len(again.Frozen) != 0 || cordoned(c, test.pool) != 0 {
 						t.Errorf("%s, crash at save %d (stored: %t): run %s (%s), moves %v, pools %v, frozen %v", test.name, k, stored, again.State, again.Problem, again.Moves, c.pools, again.Frozen)
 					}
 				})
