@@ -87,7 +87,7 @@ func (s *restarts) intend(ctx context.Context) error {
 		s.intendBack(state)
 	} else {
 		for _, r := range s.pool.Restarts {
-			if s.restart(r.Workload.UID, s.step.Pool) == nil && s.Engine.onPool(state, r.Workload.UID, s.step.Pool) {
+			if s.restart(r.Workload.UID, s.step.Pool) == nil && s.onPool(state, r.Workload.UID, s.step.Pool) {
 				s.run.Restarts = append(s.run.Restarts, s.intention(state, state.Workloads[r.Workload.UID], s.step.Pool, ""))
 				s.fresh[r.Workload.UID] = true
 			}
