@@ -83,13 +83,14 @@ func (s *restarts) any(state upgrade.RestartState) bool {
 // intend notes, before anything is changed, what is going to be restarted, and what that is measured against.
 func (s *restarts) intend(ctx context.Context) error {
 	state := s.Cluster.State()
+	standing := s.standing(state, "")
 	if s.takesOver(s.step.Pool) {
-		s.intendBack(state)
+		s.intendBack(standing)
 	} else {
+		there := onNodes(state, s.step.Pool)
 		for _, r := range s.pool.Restarts {
-			if s.restart(r.Workload.UID, s.step.Pool) == nil && s.onPool(state, r.Workload.UID, s.step.Pool) {
-				s.run.Restarts = append(s.run.Restarts, s.intention(state, state.Workloads[r.Workload.UID], s.step.Pool, ""))
-				s.fresh[r.Workload.UID] = true
+			if s.restart(r.Workload.UID, s.step.Pool) == nil && standing.Any(r.Workload.UID, there) {
+				s.intends(standing, s.intention(standing, state.Workloads[r.Workload.UID], s.step.Pool, ""))
 			}
 		}
 	}
@@ -109,6 +110,35 @@ func (s *restarts) intend(ctx context.Context) error {
 	return nil
 }
 
+// intends adds a restart that was looked at in whole.
+func (s *restarts) intends(standing *upgrade.Standing, r upgrade.Restarted) {
+	s.run.Restarts = append(s.run.Restarts, r)
+	s.fresh[r.Workload.UID] = true
+	if r.State == upgrade.RestartIntended {
+		standing.Take(standing.Workloads[r.Workload.UID])
+	}
+}
+
+// onNodes tells the pods that are on the pool.
+func onNodes(state upgrade.State, pool string) func(upgrade.Pod) bool {
+	nodes := map[string]bool{}
+	for _, n := range state.PoolNodes(pool) {
+		nodes[n.Name] = true
+	}
+	return func(p upgrade.Pod) bool { return nodes[p.Node] }
+}
+
+// standing is how the Deployments stand, but for one, while others are restarted.
+func (e *Engine) standing(state upgrade.State, but string) *upgrade.Standing {
+	standing := upgrade.NewStanding(state)
+	for _, r := range e.run.Restarts {
+		if r.Workload.UID != but && (r.State == upgrade.RestartIntended || r.State == upgrade.RestartBegun) {
+			standing.Take(state.Workloads[r.Workload.UID])
+		}
+	}
+	return standing
+}
+
 // restart is the run's restart of the Deployment that makes its pods leave the pool, or nil.
 func (e *Engine) restart(uid, pool string) *upgrade.Restarted {
 	for i := range e.run.Restarts {
@@ -120,9 +150,9 @@ func (e *Engine) restart(uid, pool string) *upgrade.Restarted {
 }
 
 // intendBack notes what moves back to the old pool what its restarts have moved, all or a part of it.
-func (s *restarts) intendBack(state upgrade.State) {
+func (s *restarts) intendBack(standing *upgrade.Standing) {
 	for _, r := range slices.Clone(s.run.Restarts) {
-		w := state.Workloads[r.Workload.UID]
+		w := standing.Workloads[r.Workload.UID]
 		if r.Pool != s.pool.Name || r.State == upgrade.RestartLeft || w.Rollout == nil || s.restart(r.Workload.UID, s.step.Pool) != nil {
 			continue
 		}
@@ -135,19 +165,18 @@ func (s *restarts) intendBack(state upgrade.State) {
 			}
 			continue
 		}
-		back := s.intention(state, w, s.step.Pool, r.By)
-		s.fresh[w.UID] = true
+		back := s.intention(standing, w, s.step.Pool, r.By)
 		if ours {
 			back.At = r.Before // so that its template is in the end as it was
 		}
-		s.run.Restarts = append(s.run.Restarts, back)
+		s.intends(standing, back)
 	}
 }
 
 // intention is the restart of a Deployment, or why its pods are evicted.
-func (e *Engine) intention(state upgrade.State, w upgrade.Workload, pool, by string) upgrade.Restarted {
+func (e *Engine) intention(standing *upgrade.Standing, w upgrade.Workload, pool, by string) upgrade.Restarted {
 	r := upgrade.Restarted{Workload: w.Ref, Pool: pool, State: upgrade.RestartIntended, By: by}
-	if r.Why = e.against(state, w, r); r.Why != "" {
+	if r.Why = e.against(standing, w, r); r.Why != "" {
 		r.State = upgrade.RestartLeft
 		return r
 	}
@@ -168,35 +197,18 @@ func (e *Engine) policy(r upgrade.Restarted) upgrade.SurgePolicy {
 }
 
 // against says why a Deployment as it is now is not restarted, empty if it is.
-func (e *Engine) against(state upgrade.State, w upgrade.Workload, r upgrade.Restarted) string {
+func (e *Engine) against(standing *upgrade.Standing, w upgrade.Workload, r upgrade.Restarted) string {
 	policy := e.policy(r)
 	if r.Undoes {
 		return policy.Unfit(w)
 	}
-	taken := map[string]int{}
-	for _, other := range e.run.Restarts {
-		if o := state.Workloads[other.Workload.UID]; o.Rollout != nil && o.UID != w.UID && (other.State == upgrade.RestartIntended || other.State == upgrade.RestartBegun) {
-			for key, away := range state.MayBeAway(o) {
-				taken[key] += away
-			}
-		}
-	}
-	if why := state.NotNow(policy, w, taken); why != "" {
+	if why := standing.NotNow(policy, w); why != "" {
 		return why
 	}
-	if !slices.Contains(e.run.Granted, upgrade.AllowEmptyDirLoss) && slices.ContainsFunc(state.Pods, func(p upgrade.Pod) bool { return p.Workload.UID == w.UID && len(p.EmptyDirs) > 0 }) {
+	if !slices.Contains(e.run.Granted, upgrade.AllowEmptyDirLoss) && standing.Any(w.UID, func(p upgrade.Pod) bool { return len(p.EmptyDirs) > 0 }) {
 		return fmt.Sprintf("its pods keep data in emptyDir volumes, and %s was not given", upgrade.AllowEmptyDirLoss)
 	}
 	return ""
-}
-
-// onPool tells that pods of the Deployment are on the pool.
-func (e *Engine) onPool(state upgrade.State, uid, pool string) bool {
-	on := map[string]bool{}
-	for _, n := range state.PoolNodes(pool) {
-		on[n.Name] = true
-	}
-	return slices.ContainsFunc(state.Pods, func(p upgrade.Pod) bool { return p.Workload.UID == uid && on[p.Node] && !p.Finished })
 }
 
 // active are the UIDs of the Deployments that are restarted and still have, or may have, pods on the pool.
@@ -287,7 +299,7 @@ func (s *restarts) launchOne(ctx context.Context, r *upgrade.Restarted) error {
 		if s.fresh[w.UID] {
 			why = s.policy(*r).Changed(w)
 		} else {
-			why = s.against(s.Cluster.State(), w, *r)
+			why = s.against(s.standing(s.Cluster.State(), w.UID), w, *r)
 		}
 		return r.At, why == ""
 	})
@@ -384,12 +396,16 @@ func (s *restarts) ends(state upgrade.State) error {
 // settle notes which restarts have ended.
 func (s *restarts) settle() {
 	state := s.Cluster.State()
+	there, left := onNodes(state, s.step.Pool), map[string]bool{}
+	for _, p := range state.Pods {
+		left[p.Workload.UID] = left[p.Workload.UID] || there(p) && !p.Finished
+	}
 	for r := range s.in(upgrade.RestartBegun) {
 		switch {
 		case s.undone(state, *r):
 			r.State, r.Why = upgrade.RestartLeft, "somebody has undone its restart"
 			s.tellLeft(r)
-		case !s.onPool(state, r.Workload.UID, s.step.Pool):
+		case !left[r.Workload.UID]:
 			r.State = upgrade.RestartDone
 		}
 	}
@@ -448,7 +464,7 @@ func (e *Engine) considerSurge(deployment upgrade.Ref, by string) string {
 	if before != nil && (before.State == upgrade.RestartIntended || before.State == upgrade.RestartBegun) {
 		return fmt.Sprintf("%s is being restarted already", w.Ref)
 	}
-	r := e.intention(state, w, pool, by)
+	r := e.intention(e.standing(state, w.UID), w, pool, by)
 	if r.Why != "" {
 		return fmt.Sprintf("%s is not restarted, since %s", w.Ref, r.Why)
 	}

@@ -119,13 +119,42 @@ func (policy SurgePolicy) Changed(w Workload) string {
 	return cmp.Or(policy.Unfit(w), w.underWay())
 }
 
-// NotNow says why the Deployment of that UID cannot be restarted in this moment, empty if it can. Taken is how many pods of each budget other
-// restarts may have away.
-func (s State) NotNow(policy SurgePolicy, w Workload, taken map[string]int) string {
+// Standing is what is known, at one time, of what can be restarted.
+type Standing struct {
+	State
+	// pods are those of each workload, by its UID, that are there to stay.
+	pods map[string][]*Pod
+	// taken is how many pods of each budget the restarts that were taken may have away.
+	taken map[string]int
+}
+
+// NewStanding is the standing of a state in which nothing is restarted.
+func NewStanding(s State) *Standing {
+	st := &Standing{State: s, pods: map[string][]*Pod{}, taken: map[string]int{}}
+	for i := range s.Pods {
+		if p := &s.Pods[i]; p.Workload.UID != "" && !p.Finished && !p.Terminating() {
+			st.pods[p.Workload.UID] = append(st.pods[p.Workload.UID], p)
+		}
+	}
+	return st
+}
+
+// Take counts the pods that a restart of the Deployment may have away.
+func (s *Standing) Take(w Workload) {
+	if w.Rollout == nil || w.Rollout.Unavailable == 0 {
+		return
+	}
+	for _, key := range budgetsOver(s.pods[w.UID]) {
+		s.taken[key] += w.Rollout.Unavailable
+	}
+}
+
+// NotNow says why the Deployment, as it is given here, cannot be restarted in this moment beside those that were taken, empty if it can.
+func (s *Standing) NotNow(policy SurgePolicy, w Workload) string {
 	if why := policy.Changed(w); why != "" {
 		return why
 	}
-	pods := s.podsOf(w.UID)
+	pods := s.pods[w.UID]
 	for _, p := range pods {
 		if len(p.Disks) > 0 {
 			return fmt.Sprintf("its pods have a volume that one node at a time can attach (%s)", p.Disks[0])
@@ -136,27 +165,13 @@ func (s State) NotNow(policy SurgePolicy, w Workload, taken map[string]int) stri
 		if !ok || !b.Current || b.Trouble != "" {
 			return 0
 		}
-		return min(b.Expected, b.Healthy) - b.Needed - taken[key]
+		return min(b.Expected, b.Healthy) - b.Needed - s.taken[key]
 	})
 }
 
-// MayBeAway is how many pods of each PodDisruptionBudget over its pods a rollout of the Deployment can have away.
-func (s State) MayBeAway(w Workload) map[string]int {
-	away := map[string]int{}
-	for _, key := range budgetsOver(s.podsOf(w.UID)) {
-		away[key] = w.Rollout.Unavailable
-	}
-	return away
-}
-
-func (s State) podsOf(workload string) []*Pod {
-	var pods []*Pod
-	for i := range s.Pods {
-		if p := &s.Pods[i]; p.Workload.UID == workload && !p.Finished && !p.Terminating() {
-			pods = append(pods, p)
-		}
-	}
-	return pods
+// Any tells that one of the workload's pods is as is asked.
+func (s *Standing) Any(workload string, is func(Pod) bool) bool {
+	return slices.ContainsFunc(s.pods[workload], func(p *Pod) bool { return is(*p) })
 }
 
 // chooseRestarts says for each pool that is migrated which Deployments are restarted, and which would be and are evicted. What passes by itself
