@@ -113,8 +113,7 @@ type answered struct {
 // Begin or End otherwise. Evictions under way are awaited before it returns.
 func Nodes(ctx context.Context, c Cluster, nodes []Node, o Options) (Result, error) {
 	d := &drains{c: c, o: o, t: newTracker(nodes, o, c.State()), answers: make(chan answered), reporters: newReporters(o.Notify)}
-	var giveUp context.CancelFunc
-	d.calls, giveUp = context.WithCancel(context.WithoutCancel(ctx))
+	calls, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
 	defer func() {
 		last := time.AfterFunc(lastCalls, giveUp)
@@ -126,9 +125,12 @@ func Nodes(ctx context.Context, c Cluster, nodes []Node, o Options) (Result, err
 	d.last = time.Now()
 	for {
 		changed := c.Changed() // before State: a change in between is then seen at once
-		wake, done, err := d.decide()
-		if done || err != nil {
+		wake, next, err := d.decide()
+		if next.done || err != nil {
 			return d.t.result(), err
+		}
+		for _, pod := range next.evict {
+			d.evict(calls, pod)
 		}
 		timer := time.NewTimer(time.Until(wake))
 		select {
@@ -151,8 +153,7 @@ type drains struct {
 	o         Options
 	t         *tracker
 	reporters []*reporter
-	// calls is the context of evictions, answers gets theirs, and inFlight is how many there are.
-	calls    context.Context
+	// answers gets those of evictions, and inFlight is how many are under way.
 	answers  chan answered
 	inFlight int
 	// last is when it was last decided, and away whether the API was away then.
@@ -160,18 +161,18 @@ type drains struct {
 	away bool
 }
 
-// decide does what is to be done now, and says when to decide again if nothing happens.
-func (d *drains) decide() (wake time.Time, done bool, err error) {
+// decide decides and tells; what is to be evicted is left to the caller. It says when to decide again if nothing happens.
+func (d *drains) decide() (wake time.Time, next decision, err error) {
 	now := time.Now()
 	state := d.c.State()
 	if d.away {
 		d.t.prolong(now.Sub(d.last))
 	}
 	d.last, d.away = now, state.Away
-	next := d.t.next(state, now)
+	next = d.t.next(state, now)
 	if len(next.begin) > 0 && d.o.Begin != nil {
 		if err := d.o.Begin(next.begin); err != nil {
-			return now, false, err
+			return now, next, err
 		}
 	}
 	for _, e := range next.events {
@@ -185,18 +186,15 @@ func (d *drains) decide() (wake time.Time, done bool, err error) {
 			continue
 		}
 		if err := d.o.End(node, d.t.result()); err != nil {
-			return now, false, err
+			return now, next, err
 		}
 	}
 	if next.done {
-		return now, true, nil
+		return now, next, nil
 	}
 	late, at := d.t.late()
 	if late != "" && !state.Away && !now.Before(at) {
-		return now, false, &Blocked{Node: late, After: now.Sub(at.Add(-d.o.Timeout)).Round(time.Second), Waiting: concerning(next.waiting, late)}
-	}
-	for _, pod := range next.evict {
-		d.evict(pod)
+		return now, next, &Blocked{Node: late, After: now.Sub(at.Add(-d.o.Timeout)).Round(time.Second), Waiting: concerning(next.waiting, late)}
 	}
 	wake = now.Add(remind)
 	if !state.Away { // else the reasons are out of date, and that the API is away is told by others
@@ -213,14 +211,14 @@ func (d *drains) decide() (wake time.Time, done bool, err error) {
 	if spent := time.Since(now); spent > time.Second {
 		d.t.prolong(spent) // telling can wait for an API that is away
 	}
-	return wake, false, nil
+	return wake, next, nil
 }
 
 // evict asks the API to let the pod go; the answer comes by itself.
-func (d *drains) evict(pod upgrade.Pod) {
+func (d *drains) evict(ctx context.Context, pod upgrade.Pod) {
 	d.inFlight++
 	go func() {
-		ctx, cancel := context.WithTimeout(d.calls, evictTimeout)
+		ctx, cancel := context.WithTimeout(ctx, evictTimeout)
 		defer cancel()
 		if d.o.Forced[pod.UID] {
 			d.answers <- answered{pod, d.c.Delete(ctx, pod, pod.Terminating())}

@@ -41,7 +41,7 @@ func (t *tracker) newTurn(v view, held string) *turn {
 		}
 		if a.inFlight {
 			now.inFlight++
-			if p.Ready && !t.isLeaving(p) {
+			if here && p.Ready && !t.isLeaving(p) {
 				now.away++
 			}
 		}
@@ -79,7 +79,7 @@ func (t *tracker) launch(d *decision, v view, held string) {
 		for _, key := range slots(p) {
 			now.busy[key] = true
 			// A budget that is not asked is not changed, so nothing of it need be waited for.
-			if b, ok := v.Budgets[key]; ok && !b.Frees(p) {
+			if b, ok := v.Budgets[key]; ok && !b.Frees(*p) {
 				revisions[key] = b.Revision
 			}
 		}
@@ -93,7 +93,7 @@ func (t *tracker) launch(d *decision, v view, held string) {
 			t.attempts[p.UID] = a
 		}
 		a.inFlight, a.slots, a.revisions, a.tries = true, slots(p), revisions, a.tries+1
-		d.evict = append(d.evict, p)
+		d.evict = append(d.evict, *p)
 	}
 	for i, more := range now.behind {
 		d.waiting[i].Reason += fmt.Sprintf("; so do %d more of its pods", more)
@@ -102,7 +102,7 @@ func (t *tracker) launch(d *decision, v view, held string) {
 
 // queueFor is what p waits for together with others that wait for nothing else, "" if it has a reason of its own. Where one node is drained
 // after the other there are few enough to tell of each.
-func (t *tracker) queueFor(p upgrade.Pod) string {
+func (t *tracker) queueFor(p *upgrade.Pod) string {
 	keys := slots(p)
 	switch {
 	case t.options.Parallel.One(), len(keys) != 1, !p.Ready, p.Terminating(), t.attempts[p.UID] != nil, t.options.Forced[p.UID],
@@ -125,7 +125,7 @@ func (now *turn) waitsLikewise(key string) bool {
 // awaitRestarts says of every pod that is still here that its workload has to replace it, or what is wrong with the new ones.
 func (t *tracker) awaitRestarts(d *decision, v view) {
 	starting := map[string]bool{}
-	for _, p := range sorted(v.here) {
+	for _, p := range v.leave {
 		uid := p.Workload.UID
 		if _, told := starting[uid]; !told && v.short[uid] == "" { // else the gate tells of them
 			started := t.starting(d, v, p)
@@ -144,7 +144,7 @@ func (t *tracker) awaitRestarts(d *decision, v view) {
 }
 
 // starting are the new pods of p's workload that are not available yet.
-func (t *tracker) starting(d *decision, v view, p upgrade.Pod) []upgrade.Waiting {
+func (t *tracker) starting(d *decision, v view, p *upgrade.Pod) []upgrade.Waiting {
 	var waiting []upgrade.Waiting
 	for _, other := range v.of[p.Workload.UID] {
 		if _, here := v.here[other.UID]; here || t.isLeaving(other) || other.Finished {
@@ -163,7 +163,7 @@ func (t *tracker) starting(d *decision, v view, p upgrade.Pod) []upgrade.Waiting
 }
 
 // stops says how far a pod that is being deleted is, and whether it should be gone already.
-func (t *tracker) stops(d *decision, v view, p upgrade.Pod) (w upgrade.Waiting, stuck bool) {
+func (t *tracker) stops(d *decision, v view, p *upgrade.Pod) (w upgrade.Waiting, stuck bool) {
 	w = upgrade.Waiting{Object: p.Ref(), Node: p.Node}
 	late := p.EndsBy.Add(overdue)
 	if v.now.Before(late) {
@@ -177,50 +177,42 @@ func (t *tracker) stops(d *decision, v view, p upgrade.Pod) (w upgrade.Waiting, 
 
 // inTurn are the pods in the order in which they are evicted: first those that came back, since it shows soonest whether the next one does
 // so too; then those that are not Ready, whose going takes nothing away; then those that share a turn with the most that take the longest.
-func (t *tracker) inTurn(v view) []upgrade.Pod {
-	list := sorted(v.here)
-	left := t.remaining(v)
-	longest := func(p upgrade.Pod) time.Duration {
-		most := time.Duration(0)
-		for _, key := range slots(p) {
-			most = max(most, left[key])
+func (t *tracker) inTurn(v view) []*upgrade.Pod {
+	groups := t.groups(v)
+	slices.SortStableFunc(groups, func(a, b *group) int { return cmp.Compare(b.left, a.left) })
+	inTurn := make([]*upgrade.Pod, 0, len(v.leave))
+	for _, g := range groups {
+		inTurn = append(inTurn, g.pods...)
+	}
+	rank := func(p *upgrade.Pod) int {
+		switch {
+		case slices.Contains(t.back[p.Workload.UID], p.UID):
+			return 0
+		case !p.Ready:
+			return 1
 		}
-		return most
+		return 2
 	}
-	slices.SortStableFunc(list, func(a, b upgrade.Pod) int {
-		return cmp.Or(
-			first(slices.Contains(t.back[a.Workload.UID], a.UID), slices.Contains(t.back[b.Workload.UID], b.UID)),
-			first(!a.Ready, !b.Ready), cmp.Compare(longest(b), longest(a)),
-		)
-	})
-	return list
-}
-
-// first orders what is true before what is not.
-func first(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case a:
-		return -1
+	if slices.ContainsFunc(inTurn, func(p *upgrade.Pod) bool { return rank(p) < 2 }) {
+		slices.SortStableFunc(inTurn, func(a, b *upgrade.Pod) int { return rank(a) - rank(b) })
 	}
-	return 1
+	return inTurn
 }
 
 // slots are what an eviction of p occupies while it is under way: each of its budgets (two evictions at once on one budget
 // collide in the API server and cost it half a second of sleep), or its workload if it has none.
-func slots(p upgrade.Pod) []string {
+func slots(p *upgrade.Pod) []string {
 	if len(p.Budgets) > 0 {
 		return p.Budgets
 	}
 	if p.Workload.UID != "" {
-		return []string{"workload " + p.Workload.UID}
+		return []string{p.Workload.UID} // no budget's key, which has a slash
 	}
 	return nil
 }
 
 // holds tells whether p cannot be evicted now, and why. The reasons are stable while nothing changes.
-func (t *tracker) holds(d *decision, v view, p upgrade.Pod, now *turn) (upgrade.Waiting, bool) {
+func (t *tracker) holds(d *decision, v view, p *upgrade.Pod, now *turn) (upgrade.Waiting, bool) {
 	wait := func(reason string, args ...any) (upgrade.Waiting, bool) {
 		return upgrade.Waiting{Object: p.Ref(), Node: p.Node, Reason: fmt.Sprintf(reason, args...)}, true
 	}
@@ -274,7 +266,7 @@ func (t *tracker) holds(d *decision, v view, p upgrade.Pod, now *turn) (upgrade.
 }
 
 // returns says why evicting a pod of a workload that comes back to the node is of no use.
-func (t *tracker) returns(v view, p upgrade.Pod) string {
+func (t *tracker) returns(v view, p *upgrade.Pod) string {
 	cordoned := slices.ContainsFunc(v.Nodes, func(n upgrade.Node) bool { return n.Name == p.Node && n.Unschedulable })
 	why, whose := "tolerates the cordon", "tolerate the cordon"
 	if !cordoned {
@@ -295,7 +287,7 @@ func passing(w upgrade.Waiting, holds bool) (upgrade.Waiting, bool) {
 	return w, holds
 }
 
-func orWorkload(p upgrade.Pod) string {
+func orWorkload(p *upgrade.Pod) string {
 	if len(p.Budgets) > 0 {
 		return "PodDisruptionBudget " + p.Budgets[0]
 	}
@@ -304,7 +296,7 @@ func orWorkload(p upgrade.Pod) string {
 
 // unguarded says why a pod that no budget protects must wait: no budget is not a licence to take all replicas at once, so such
 // a workload loses its next pod when few enough of them are away.
-func (t *tracker) unguarded(v view, p upgrade.Pod, now *turn) string {
+func (t *tracker) unguarded(v view, p *upgrade.Pod, now *turn) string {
 	uid := p.Workload.UID
 	switch {
 	case !p.Ready || uid == "":
@@ -321,7 +313,7 @@ func (t *tracker) unguarded(v view, p upgrade.Pod, now *turn) string {
 	return ""
 }
 
-func (t *tracker) unguardedPace(v view, p upgrade.Pod) string {
+func (t *tracker) unguardedPace(v view, p *upgrade.Pod) string {
 	if n := t.mayMiss(v.State, p.Workload); n > 1 {
 		return fmt.Sprintf("%d at a time", n)
 	}
@@ -329,7 +321,7 @@ func (t *tracker) unguardedPace(v view, p upgrade.Pod) string {
 }
 
 // unsureBeside tells that it is not known whether another pod of p's workload was evicted: the API was asked a moment ago and did not say.
-func (now *turn) unsureBeside(p upgrade.Pod) bool {
+func (now *turn) unsureBeside(p *upgrade.Pod) bool {
 	for _, key := range slots(p) {
 		if slices.ContainsFunc(now.unsure[key], func(uid string) bool { return uid != p.UID }) {
 			return true
@@ -339,7 +331,7 @@ func (now *turn) unsureBeside(p upgrade.Pod) bool {
 }
 
 // budgetHolds asks the cached budget, and the last answer about p.
-func (t *tracker) budgetHolds(d *decision, v view, p upgrade.Pod, a *attempt) (upgrade.Waiting, bool) {
+func (t *tracker) budgetHolds(d *decision, v view, p *upgrade.Pod, a *attempt) (upgrade.Waiting, bool) {
 	w := upgrade.Waiting{Object: p.Ref(), Node: p.Node}
 	var b upgrade.Budget
 	if len(p.Budgets) == 1 {
@@ -358,7 +350,7 @@ func (t *tracker) budgetHolds(d *decision, v view, p upgrade.Pod, a *attempt) (u
 		}
 		return w, false
 	}
-	if w.Budget == "" || b.Allowed > 0 && b.Current && !t.stale(b) || b.Frees(p) {
+	if w.Budget == "" || b.Allowed > 0 && b.Current && !t.stale(b) || b.Frees(*p) {
 		return w, false
 	}
 	// The cache says no. The API is asked all the same now and then, in case the cache is behind.
@@ -389,7 +381,7 @@ func (t *tracker) stale(b upgrade.Budget) bool {
 }
 
 // shareHolds asks whether one more may go where several nodes are drained at once. The last question is about room, which is taken then.
-func (t *tracker) shareHolds(v view, p upgrade.Pod, now *turn) (upgrade.Waiting, bool) {
+func (t *tracker) shareHolds(v view, p *upgrade.Pod, now *turn) (upgrade.Waiting, bool) {
 	w := upgrade.Waiting{Object: p.Ref(), Node: p.Node, Passing: true}
 	switch {
 	case t.options.Parallel.One():
@@ -398,7 +390,7 @@ func (t *tracker) shareHolds(v view, p upgrade.Pod, now *turn) (upgrade.Waiting,
 		w.Reason = fmt.Sprintf("waits its turn: %d evictions are under way", now.inFlight)
 		return w, true
 	case p.Ready && t.mayBeAway > 0 && now.away >= t.mayBeAway:
-		w.Reason = fmt.Sprintf("waits its turn: %d pods are away, a quarter of all that are to move", now.away)
+		w.Reason = fmt.Sprintf("waits its turn: %d away, and no more than a quarter of all that move may be", now.away)
 		return w, true
 	}
 	if now.room == nil {

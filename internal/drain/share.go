@@ -60,32 +60,65 @@ func (t *tracker) mayMiss(s upgrade.State, workload upgrade.Ref) int {
 	return max(1, t.wanted(s, workload.UID)/unguardedShare)
 }
 
-// remaining is how long it takes at least to evict all pods of each group that share a turn, by the group: those of a budget, or of a workload
-// without one.
-func (t *tracker) remaining(v view) map[string]time.Duration {
-	count, longest := map[string]int{}, map[string]time.Duration{}
-	atOnce := map[string]int{}
-	for _, p := range v.here {
+// group are pods that wait for the same things: their budgets, or their workload where it has none.
+type group struct {
+	pods []*upgrade.Pod
+	// left is how long it takes at least to evict all of them: the time of one wave, and so many at once.
+	left time.Duration
+}
+
+// groups are the pods that have to leave, in the order of their first ones. Where one node is drained after the other no group takes
+// longer than another: it is not known how long.
+func (t *tracker) groups(v view) []*group {
+	type key struct{ first, second string }
+	var list []*group
+	at := map[key]*group{}
+	for _, p := range v.leave {
+		k := key{first: p.Workload.UID}
+		switch len(p.Budgets) {
+		case 0:
+		case 1:
+			k = key{first: p.Budgets[0]}
+		default:
+			k = key{p.Budgets[0], p.Budgets[1]}
+		}
+		g := at[k]
+		if g == nil {
+			g = &group{}
+			at[k] = g
+			list = append(list, g)
+		}
+		g.pods = append(g.pods, p)
+	}
+	for _, g := range list {
+		g.left = t.takes(v, g.pods)
+	}
+	return list
+}
+
+// takes is how long it takes at least to evict the pods of a group.
+func (t *tracker) takes(v view, pods []*upgrade.Pod) time.Duration {
+	wave, atOnce := time.Duration(0), 1
+	for _, p := range pods {
 		start := t.startUp[p.Workload.UID]
-		if p.Workload.Kind == "StatefulSet" {
+		if p.Workload.Kind == "StatefulSet" && start > 0 {
 			start += p.Grace // its replacement has its name, and starts once it is gone
 		}
-		for _, key := range slots(p) {
-			count[key]++
-			longest[key] = max(longest[key], start)
-			atOnce[key] = 1
-			if b, guarded := v.Budgets[key]; guarded {
-				atOnce[key] = max(1, b.Expected-b.Needed)
-			} else {
-				atOnce[key] = t.mayMiss(v.State, p.Workload)
-			}
-		}
+		wave = max(wave, start)
 	}
-	left := map[string]time.Duration{}
-	for key, n := range count {
-		left[key] = time.Duration((n+atOnce[key]-1)/atOnce[key]) * longest[key]
+	if b, guarded := v.Budgets[first(pods[0].Budgets)]; guarded {
+		atOnce = max(1, b.Expected-b.Needed)
+	} else if wave > 0 {
+		atOnce = t.mayMiss(v.State, pods[0].Workload)
 	}
-	return left
+	return time.Duration((len(pods)+atOnce-1)/atOnce) * wave
+}
+
+func first(keys []string) string {
+	if len(keys) == 0 {
+		return ""
+	}
+	return keys[0]
 }
 
 // away is how many pods are away of all workloads that lost some.
@@ -113,7 +146,8 @@ func (t *tracker) newRoom(v view) room {
 		}
 	}
 	var coming []upgrade.Resources
-	for _, p := range v.Pods {
+	for j := range v.Pods {
+		p := &v.Pods[j]
 		i, placed := at[p.Node]
 		switch {
 		case p.Finished:

@@ -63,8 +63,8 @@ type tracker struct {
 	original map[string]bool
 	// unserved are Services (as workload UID/namespace/name) that did not list a Ready pod of the workload even before.
 	unserved map[string]bool
-	// seen are the pods that were on the node when last looked at and had to leave it, by UID.
-	seen map[string]upgrade.Pod
+	// seen are the pods that were on a node when last looked at and had to leave it, by UID.
+	seen map[string]*upgrade.Pod
 	// leaving is since when pods are on their way out, by UID.
 	leaving map[string]time.Time
 	// lost are the pods of each workload that began to leave, in order, and replaced how many of them have a Ready replacement.
@@ -116,7 +116,7 @@ type arrival struct {
 func newTracker(nodes []Node, o Options, s upgrade.State) *tracker {
 	t := &tracker{
 		options: o, pending: nodes, active: map[string]time.Time{}, foreign: map[string]upgrade.Workload{}, homeless: map[string]bool{},
-		before: map[string]int{}, known: map[string]bool{}, unserved: map[string]bool{}, seen: map[string]upgrade.Pod{},
+		before: map[string]int{}, known: map[string]bool{}, unserved: map[string]bool{}, seen: map[string]*upgrade.Pod{},
 		leaving: map[string]time.Time{}, lost: map[string][]departure{}, replaced: map[string]int{}, attempts: map[string]*attempt{}, held: map[string]upgrade.Waiting{},
 		spent: map[string]string{}, unpaired: map[string][]int{}, arrivals: map[string][]arrival{}, back: map[string][]string{}, returning: map[string]bool{}, original: map[string]bool{},
 	}
@@ -176,7 +176,7 @@ func (t *tracker) remember(n Node) {
 		if slices.Contains(n.Baseline.Foreign, r.Workload.UID) {
 			t.foreign[r.Workload.UID] = ofUnknownSize(r.Workload)
 		}
-		t.seen[r.Pod.UID] = upgrade.Pod{Namespace: r.Pod.Namespace, Name: r.Pod.Name, UID: r.Pod.UID, Node: n.Name, Workload: r.Workload}
+		t.seen[r.Pod.UID] = &upgrade.Pod{Namespace: r.Pod.Namespace, Name: r.Pod.Name, UID: r.Pod.UID, Node: n.Name, Workload: r.Workload}
 	}
 }
 
@@ -275,9 +275,10 @@ type view struct {
 	upgrade.State
 	now time.Time
 	// of are the pods of each workload, by its UID.
-	of map[string][]upgrade.Pod
-	// here are the pods that have to leave the nodes, by UID.
-	here map[string]upgrade.Pod
+	of map[string][]*upgrade.Pod
+	// leave are the pods that have to leave the nodes, in the order of State.Pods, and here the same by UID.
+	leave []*upgrade.Pod
+	here  map[string]*upgrade.Pod
 	// missing is how many available pods each workload lacks that the gate holds for, and short says so.
 	missing map[string]int
 	short   map[string]string
@@ -285,13 +286,15 @@ type view struct {
 
 func (t *tracker) look(s upgrade.State, now time.Time) view {
 	v := view{
-		State: s, now: now, of: map[string][]upgrade.Pod{}, here: map[string]upgrade.Pod{}, missing: map[string]int{}, short: map[string]string{},
+		State: s, now: now, of: map[string][]*upgrade.Pod{}, here: map[string]*upgrade.Pod{}, missing: map[string]int{}, short: map[string]string{},
 	}
-	for _, p := range s.Pods {
-		if p.Workload.UID != "" {
-			v.of[p.Workload.UID] = append(v.of[p.Workload.UID], p)
+	for i := range s.Pods {
+		p := &s.Pods[i] // a pod is large, and there are many
+		if uid := p.Workload.UID; uid != "" {
+			v.of[uid] = append(v.of[uid], p)
 		}
 		if _, on := t.active[p.Node]; on && t.hasToLeave(p) {
+			v.leave = append(v.leave, p)
 			v.here[p.UID] = p
 		}
 	}
@@ -299,7 +302,7 @@ func (t *tracker) look(s upgrade.State, now time.Time) view {
 }
 
 // hasToLeave tells that the pod is not one of those that leave with their node.
-func (t *tracker) hasToLeave(p upgrade.Pod) bool {
+func (t *tracker) hasToLeave(p *upgrade.Pod) bool {
 	if t.options.Restarted != nil {
 		return t.options.Restarted[p.Workload.UID] && !p.Finished
 	}
@@ -335,7 +338,7 @@ func (t *tracker) next(s upgrade.State, now time.Time) decision {
 // end ends the drains of the nodes that are empty and whose gates are passed.
 func (t *tracker) end(d *decision, v view) {
 	busy := map[string]bool{}
-	for _, p := range v.here {
+	for _, p := range v.leave {
 		busy[p.Node] = true
 	}
 	for _, a := range t.attempts {
@@ -394,7 +397,7 @@ func (t *tracker) progressed(v view, workload string, now time.Time) {
 	if t.options.Parallel.One() {
 		return
 	}
-	for _, p := range v.here {
+	for _, p := range v.leave {
 		if p.Workload.UID == workload {
 			t.active[p.Node] = now
 		}
@@ -409,17 +412,14 @@ func (t *tracker) progressed(v view, workload string, now time.Time) {
 // seeDepartures notes which pods have begun to leave and which are gone. A pod that left without our doing (its kubelet, a
 // person, a rollout) is progress all the same, and its workload is held to the gate.
 func (t *tracker) seeDepartures(d *decision, v view) {
-	for _, p := range sorted(v.here) {
+	for _, p := range v.leave {
 		t.seen[p.UID] = p
 		t.seeReturn(p)
 		if p.Terminating() {
 			t.leave(p, v.now)
 		}
 	}
-	for _, p := range sorted(t.seen) {
-		if _, still := v.here[p.UID]; still {
-			continue
-		}
+	for _, p := range t.departed(v) {
 		delete(t.seen, p.UID)
 		if a := t.attempts[p.UID]; a != nil && !a.inFlight {
 			delete(t.attempts, p.UID)
@@ -441,8 +441,22 @@ func (t *tracker) seeDepartures(d *decision, v view) {
 	}
 }
 
+// departed are the pods that are not on their nodes any more, in the order of their names.
+func (t *tracker) departed(v view) []*upgrade.Pod {
+	var gone []*upgrade.Pod
+	for uid, p := range t.seen {
+		if v.here[uid] == nil {
+			gone = append(gone, p)
+		}
+	}
+	slices.SortFunc(gone, func(a, b *upgrade.Pod) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.UID, b.UID))
+	})
+	return gone
+}
+
 // seeReturn notes that the pod came up on a node that is drained after its workload had lost one here.
-func (t *tracker) seeReturn(p upgrade.Pod) {
+func (t *tracker) seeReturn(p *upgrade.Pod) {
 	uid := p.Workload.UID
 	if t.original[p.UID] || len(t.lost[uid]) == 0 || slices.Contains(t.back[uid], p.UID) {
 		return
@@ -456,12 +470,12 @@ func (t *tracker) seeReturn(p upgrade.Pod) {
 
 // finished tells that the pod is still there and does not have to leave any more. (A pod that is being deleted ends in the same
 // phases, a moment before it is gone.)
-func finished(v view, p upgrade.Pod) bool {
+func finished(v view, p *upgrade.Pod) bool {
 	return slices.ContainsFunc(v.Pods, func(now upgrade.Pod) bool { return now.UID == p.UID && now.Finished })
 }
 
 // leave notes, once, that the pod is leaving, and returns since when.
-func (t *tracker) leave(p upgrade.Pod, now time.Time) time.Time {
+func (t *tracker) leave(p *upgrade.Pod, now time.Time) time.Time {
 	if since, ok := t.leaving[p.UID]; ok {
 		return since
 	}
@@ -518,13 +532,13 @@ func (t *tracker) answered(p upgrade.Pod, answer upgrade.Answer, now time.Time) 
 	if answer.Kind == upgrade.Accepted {
 		delete(t.held, p.UID)
 		maps.Copy(t.spent, a.revisions)
-		t.leave(p, now)
+		t.leave(&p, now)
 		t.news = append(t.news, event{p.Node, upgrade.Event{Kind: upgrade.PodEvicted, Pod: p.Ref(), Workload: p.Workload}})
 		a.notBefore = now.Add(retryLast)
 		return
 	}
 	if answer.Kind == upgrade.AlreadyGone {
-		t.leave(p, now) // the cache is behind, and its workload has lost it
+		t.leave(&p, now) // the cache is behind, and its workload has lost it
 	}
 	a.notBefore = now.Add(max(answer.RetryAfter, min(retryLast, retryFirst<<min(a.tries-1, 4))))
 }
@@ -533,12 +547,4 @@ func (d *decision) wakeAt(at time.Time) {
 	if d.wake.IsZero() || at.Before(d.wake) {
 		d.wake = at
 	}
-}
-
-func sorted(pods map[string]upgrade.Pod) []upgrade.Pod {
-	list := slices.Collect(maps.Values(pods))
-	slices.SortFunc(list, func(a, b upgrade.Pod) int {
-		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.UID, b.UID))
-	})
-	return list
 }

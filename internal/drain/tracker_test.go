@@ -92,11 +92,7 @@ func (s *scene) nodes() []Node {
 // next decides and checks which pods are evicted.
 func (s *scene) next(evicted ...string) {
 	s.Helper()
-	if s.tracker == nil {
-		s.tracker = newTracker(s.nodes(), s.options, s.State)
-	}
-	s.Pods = slices.Clone(s.Pods)
-	s.last = s.tracker.next(s.State, s.now)
+	s.decide()
 	var got []string
 	for _, p := range s.last.evict {
 		got = append(got, p.Name)
@@ -104,6 +100,16 @@ func (s *scene) next(evicted ...string) {
 	if diff := cmp.Diff(evicted, got); diff != "" {
 		s.Errorf("evicted (-want +got):\n%s", diff)
 	}
+}
+
+// decide has the tracker decide by a State that is as those of a cluster: sorted, and never changed afterwards.
+func (s *scene) decide() {
+	if s.tracker == nil {
+		s.tracker = newTracker(s.nodes(), s.options, s.State)
+	}
+	state := s.State
+	state.Pods = slices.SortedStableFunc(slices.Values(s.Pods), func(a, b upgrade.Pod) int { return strings.Compare(a.Name, b.Name) })
+	s.last = s.tracker.next(state, s.now)
 }
 
 func (s *scene) answer(pod string, kind upgrade.AnswerKind, message string) {

@@ -451,17 +451,22 @@ func TestACrashAtAnySaveIsGoneOnFrom(t *testing.T) {
 		once  []string
 		state upgrade.RunState
 		pool  string
+		// drains are how many nodes are drained at once, and saves how many saves there are at least.
+		drains upgrade.Drains
+		saves  int
 		// moves is how many pods are moved in all, and restarts how often a Deployment is restarted.
 		moves, restarts int
 	}{
-		{"forward", newCluster, []string{"create", "evict web-0", "evict web-1", "delete old"}, upgrade.Succeeded, "old-1-34-2", 2, 0},
-		{"back", blocked, []string{"create", "evict web-0x", "delete old-1-34-2"}, upgrade.RolledBack, "old", 2, 0},
-		{"restarted", surging, []string{"create", "delete old"}, upgrade.Succeeded, "old-1-34-2", 2, 1},
+		{"forward", newCluster, []string{"create", "evict web-0", "evict web-1", "delete old"}, upgrade.Succeeded, "old-1-34-2", 1, 15, 2, 0},
+		{"back", blocked, []string{"create", "evict web-0x", "delete old-1-34-2"}, upgrade.RolledBack, "old", 1, 15, 2, 0},
+		{"forward at once", newCluster, []string{"create", "evict web-0", "evict web-1", "delete old"}, upgrade.Succeeded, "old-1-34-2", upgrade.AutoDrains, 14, 2, 0},
+		{"back at once", blocked, []string{"create", "evict web-0x", "delete old-1-34-2"}, upgrade.RolledBack, "old", upgrade.AutoDrains, 14, 2, 0},
+		{"restarted", surging, []string{"create", "delete old"}, upgrade.Succeeded, "old-1-34-2", 1, 18, 2, 1},
 		{"restarted and back", func() *cluster {
 			c := surging()
 			c.fails["delete old"] = errors.New("no")
 			return c
-		}, []string{"create", "delete old-1-34-2"}, upgrade.RolledBack, "old", 4, 2},
+		}, []string{"create", "delete old-1-34-2"}, upgrade.RolledBack, "old", 1, 25, 4, 2},
 	} {
 		for k, crashed := 1, true; crashed; k++ {
 			crashed = false
@@ -469,7 +474,7 @@ func TestACrashAtAnySaveIsGoneOnFrom(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					c, r := test.make(), &record{}
 					run := plannedFirst(t, c, upgrade.SurgeDeployments)
-					run.Plan.Options.OnFailure = upgrade.RollbackOnFailure
+					run.Plan.Options.OnFailure, run.Plan.Options.Parallel = upgrade.RollbackOnFailure, test.drains
 					if err := r.Save(t.Context(), run); err != nil {
 						t.Fatal(err)
 					}
@@ -506,7 +511,7 @@ func TestACrashAtAnySaveIsGoneOnFrom(t *testing.T) {
 					}
 				})
 			}
-			if !crashed && k < 15 {
+			if !crashed && k < test.saves {
 				t.Errorf("%s: only %d saves", test.name, k)
 			}
 		}

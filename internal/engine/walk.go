@@ -188,6 +188,7 @@ func (e *Engine) notify(event upgrade.Event) {
 	e.notifying.Lock()
 	defer e.notifying.Unlock()
 	event.Time = time.Now()
+	event.AtOnce = event.Step.Kind == upgrade.DrainNode && !e.run.Plan.Options.Parallel.One()
 	// Only the goroutine that carries out the run tells of drains: others must not read the steps.
 	for i := 0; event.Step.Kind == upgrade.DrainNode && i < len(e.run.Steps); i++ {
 		s := e.run.Steps[i]

@@ -18,7 +18,7 @@ const (
 
 // estimate sets how long each step takes when all goes well, and what the pools cost besides.
 func estimate(p *Plan, s State) {
-	drains, restarts := estimateMoves(s, *p)
+	drains, restarts := estimateDrains(s, p), estimateRestarts(s, p)
 	for i, step := range p.Steps {
 		switch step.Kind {
 		case CreatePool:
@@ -30,7 +30,10 @@ func estimate(p *Plan, s State) {
 		case SurgeFirst:
 			p.Steps[i].Estimate = Seconds(restarts[step.Pool])
 		case DrainNode:
-			p.Steps[i].Estimate = Seconds(max(assumedEmptyDrain, drains[step.Node]))
+			p.Steps[i].Estimate = Seconds(drains[step.Node])
+			if p.Options.Parallel.One() {
+				p.Steps[i].Estimate = max(Seconds(assumedEmptyDrain), p.Steps[i].Estimate)
+			}
 		}
 	}
 	for i := range p.Pools {
@@ -40,49 +43,62 @@ func estimate(p *Plan, s State) {
 	}
 }
 
-// estimateMoves is how long each node's drain takes, by the node's name: as long as that of the slowest of its workloads; and how long the restarts
-// on each pool take, by the pool's name.
-func estimateMoves(s State, p Plan) (drains, restarts map[string]time.Duration) {
+// estimateDrains is how long each node's drain takes, by the node's name: as long as that of the slowest of its workloads. Where the nodes of a
+// pool are drained at once, it is the node's part of the time that they take together: no less than that of the slowest of their workloads.
+func estimateDrains(s State, p *Plan) map[string]time.Duration {
 	type place struct{ node, workload string }
-	leaving := map[place]*leaving{}
-	startUps, graces := map[string][]time.Duration{}, map[string]time.Duration{}
-	restarted := p.restartedOn(s)
+	leavingFrom, ofPool := map[place]*leaving{}, map[place]*leaving{}
+	startUps := map[string][]time.Duration{}
+	pools := map[string]string{}
+	for _, n := range s.Nodes {
+		pools[n.Name] = n.Pool
+	}
+	restarted := p.restartedOn(pools)
+	add := func(to map[place]*leaving, at place, pod Pod) {
+		if to[at] == nil {
+			to[at] = newLeaving(pod.Workload)
+		}
+		to[at].add(pod, s)
+	}
 	for _, pod := range s.Pods {
 		if p.Options.Disposition(pod) != Moves {
 			continue
 		}
-		uid := pod.Workload.UID
 		if pod.StartUp > 0 {
-			startUps[uid] = append(startUps[uid], min(pod.StartUp, longestStartUp))
+			startUps[pod.Workload.UID] = append(startUps[pod.Workload.UID], min(pod.StartUp, longestStartUp))
 		}
-		graces[uid] = max(graces[uid], min(pod.Grace, assumedGrace))
-		at := place{pod.Node, uid}
-		if pod.Node == "" || restarted(pod) {
-			continue
+		if pod.Node != "" && !restarted(pod) {
+			add(leavingFrom, place{pod.Node, pod.Workload.UID}, pod)
+			add(ofPool, place{pools[pod.Node], pod.Workload.UID}, pod)
 		}
-		if leaving[at] == nil {
-			leaving[at] = newLeaving(pod.Workload)
-		}
-		leaving[at].add(pod, s)
 	}
-	startUp := func(uid string) time.Duration { return median(startUps[uid]) + s.Workloads[uid].MinReady }
-	drains, restarts = map[string]time.Duration{}, map[string]time.Duration{}
-	for at, l := range leaving {
-		drains[at.node] = max(drains[at.node], l.takes(startUp(at.workload)))
+	longest := func(of map[place]*leaving) map[string]time.Duration {
+		takes := map[string]time.Duration{}
+		for at, l := range of {
+			takes[at.node] = max(takes[at.node], l.takes(median(startUps[at.workload])+s.Workloads[at.workload].MinReady))
+		}
+		return takes
 	}
+	nodes := longest(leavingFrom)
+	if p.Options.Parallel.One() {
+		return nodes
+	}
+	together := longest(ofPool)
 	for _, pool := range p.Pools {
-		for _, r := range pool.Restarts {
-			rollout := s.Workloads[r.Workload.UID].Rollout
-			n := waves(r.Pods+r.Elsewhere, rollout.Surge+rollout.Unavailable)
-			takes := time.Duration(n)*startUp(r.Workload.UID) + graces[r.Workload.UID]
-			restarts[pool.Name] = max(restarts[pool.Name], min(takes, time.Duration(pool.DrainTimeout)))
+		n := len(pool.Nodes)
+		alone := time.Duration(0)
+		for _, node := range pool.Nodes {
+			alone += max(assumedEmptyDrain, nodes[node])
+		}
+		for _, node := range pool.Nodes {
+			nodes[node] = max(together[pool.Name], alone/time.Duration(p.Options.Parallel.Of(n))) / time.Duration(n)
 		}
 	}
-	return drains, restarts
+	return nodes
 }
 
-// restartedOn tells the pods that have left their nodes before these are drained, since their Deployments are restarted.
-func (p Plan) restartedOn(s State) func(Pod) bool {
+// restartedOn tells the pods that have left their nodes, of which pools says the pools, before these are drained: their Deployments are restarted.
+func (p *Plan) restartedOn(pools map[string]string) func(Pod) bool {
 	type at struct{ pool, workload string }
 	first := map[at]bool{}
 	for _, pool := range p.Pools {
@@ -90,14 +106,33 @@ func (p Plan) restartedOn(s State) func(Pod) bool {
 			first[at{pool.Name, r.Workload.UID}] = true
 		}
 	}
-	if len(first) == 0 {
-		return func(Pod) bool { return false }
+	return func(pod Pod) bool { return len(first) > 0 && first[at{pools[pod.Node], pod.Workload.UID}] }
+}
+
+// estimateRestarts is how long the restarts of each pool take, by its name: as long as the slowest of them, or until the run pauses.
+func estimateRestarts(s State, p *Plan) map[string]time.Duration {
+	startUps, graces := map[string][]time.Duration{}, map[string]time.Duration{}
+	restarted := p.restarted()
+	for i := range s.Pods {
+		pod := &s.Pods[i]
+		if _, ok := restarted[pod.Workload.UID]; !ok {
+			continue
+		}
+		graces[pod.Workload.UID] = max(graces[pod.Workload.UID], min(pod.Grace, assumedGrace))
+		if pod.StartUp > 0 {
+			startUps[pod.Workload.UID] = append(startUps[pod.Workload.UID], min(pod.StartUp, longestStartUp))
+		}
 	}
-	pools := map[string]string{}
-	for _, n := range s.Nodes {
-		pools[n.Name] = n.Pool
+	takes := map[string]time.Duration{}
+	for _, pool := range p.Pools {
+		for _, r := range pool.Restarts {
+			w := s.Workloads[r.Workload.UID]
+			n := waves(r.Pods+r.Elsewhere, w.Rollout.Surge+w.Rollout.Unavailable)
+			each := median(startUps[w.UID]) + w.MinReady
+			takes[pool.Name] = max(takes[pool.Name], min(time.Duration(n)*each+graces[w.UID], time.Duration(pool.DrainTimeout)))
+		}
 	}
-	return func(pod Pod) bool { return first[at{pools[pod.Node], pod.Workload.UID}] }
+	return takes
 }
 
 // median is what most pods of a workload took to start: one that was not Ready for a while seems to have taken very long. The list is sorted.
@@ -138,8 +173,7 @@ func (l *leaving) takes(startUp time.Duration) time.Duration {
 	if l.inOrder {
 		wave += l.grace
 	}
-	n := waves(l.pods, l.atOnce)
-	return time.Duration(n-1)*wave + max(l.grace, wave)
+	return time.Duration(waves(l.pods, l.atOnce)-1)*wave + max(l.grace, wave)
 }
 
 // waves is how many times it takes for all of so many pods to go, so many at a time.
@@ -184,28 +218,48 @@ func (p Plan) Estimate() time.Duration {
 
 // Remaining is how long what is left of the run takes when all goes well. Drains that are done say how long the next ones take.
 func (r *Run) Remaining(now time.Time) time.Duration {
-	drained, drains := time.Duration(0), 0
-	for _, s := range r.Steps {
-		if s.Kind == DrainNode && s.State == StepDone && s.StartedAt != nil && s.FinishedAt != nil {
-			drained += s.FinishedAt.Sub(*s.StartedAt)
-			drains++
-		}
-	}
+	pace, known := r.drainPace()
 	total := time.Duration(0)
 	for _, s := range r.Steps {
 		left := time.Duration(s.Estimate)
-		if s.Kind == DrainNode && drains > 0 {
-			left = drained / time.Duration(drains)
+		if s.Kind == DrainNode && known {
+			left = pace
 		}
 		switch s.State {
 		case StepDone, StepDropped, StepSkipped:
 			continue
 		case StepRunning:
-			if s.StartedAt != nil {
+			if s.StartedAt != nil && (s.Kind != DrainNode || r.Plan.Options.Parallel.One()) {
 				left = max(0, left-now.Sub(*s.StartedAt))
 			}
 		}
 		total += left
 	}
 	return total
+}
+
+// drainPace is how long a drain took so far: its own time, or, where nodes are drained at once, its part of the time that they took together.
+func (r *Run) drainPace() (pace time.Duration, known bool) {
+	var sum, drains time.Duration
+	var first, last time.Time
+	for _, s := range r.Steps {
+		if s.Kind != DrainNode || s.State != StepDone || s.StartedAt == nil || s.FinishedAt == nil {
+			continue
+		}
+		drains++
+		sum += s.FinishedAt.Sub(*s.StartedAt)
+		if first.IsZero() || s.StartedAt.Before(first) {
+			first = *s.StartedAt
+		}
+		if s.FinishedAt.After(last) {
+			last = *s.FinishedAt
+		}
+	}
+	switch {
+	case drains == 0:
+		return 0, false
+	case r.Plan.Options.Parallel.One():
+		return sum / drains, true
+	}
+	return last.Sub(first) / drains, true
 }
