@@ -130,15 +130,44 @@ func (now *turn) waitsLikewise(key string) bool {
 	return true
 }
 
-// awaitRestarts says of every pod that is still here that its workload has to replace it.
+// awaitRestarts says of every pod that is still here that its workload has to replace it, or what is wrong with the new ones.
 func (t *tracker) awaitRestarts(d *decision, v view) {
+	starting := map[string]bool{}
 	for _, p := range v.leave {
+		uid := p.Workload.UID
+		if _, told := starting[uid]; !told && v.short[uid] == "" { // else the gate tells of them
+			started := t.starting(d, v, p)
+			starting[uid] = len(started) > 0
+			d.waiting = append(d.waiting, started...)
+		}
+		if starting[uid] && !p.Terminating() {
+			continue
+		}
 		w := upgrade.Waiting{Object: p.Ref(), Node: p.Node, Reason: p.Workload.String() + " has not replaced it yet", Passing: true}
 		if p.Terminating() {
 			w, _ = t.stops(d, v, p)
 		}
 		d.waiting = append(d.waiting, w)
 	}
+}
+
+// starting are the new pods of p's workload that are not available yet.
+func (t *tracker) starting(d *decision, v view, p *upgrade.Pod) []upgrade.Waiting {
+	var waiting []upgrade.Waiting
+	for _, other := range v.of[p.Workload.UID] {
+		if _, here := v.here[other.UID]; here || t.isLeaving(other) || other.Finished {
+			continue
+		}
+		reason, mature := t.notAvailable(other, v.Workloads[p.Workload.UID], v.now)
+		if reason == "" {
+			continue
+		}
+		if !mature.IsZero() {
+			d.wakeAt(mature)
+		}
+		waiting = append(waiting, upgrade.Waiting{Object: other.Ref(), Node: p.Node, Reason: reason, Passing: other.Unschedulable == "" && other.Trouble == ""})
+	}
+	return waiting
 }
 
 // stops says how far a pod that is being deleted is, and whether it should be gone already.

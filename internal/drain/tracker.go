@@ -217,9 +217,31 @@ func counts(p upgrade.Pod) bool { return p.Ready && !p.Terminating() }
 
 // Observe returns what a drain of the node that begins now is measured against.
 func Observe(s upgrade.State, node string) upgrade.Baseline {
+	return observe(s, func(p upgrade.Pod) bool { return p.Node == node && p.Disposition() != upgrade.Stays })
+}
+
+// ObserveAll is Observe for all nodes of a pool and the pods of some workloads, by their UIDs; it says where each pod is.
+func ObserveAll(s upgrade.State, pool string, workloads map[string]bool) upgrade.Baseline {
+	there := map[string]bool{}
+	for _, n := range s.PoolNodes(pool) {
+		there[n.Name] = true
+	}
+	b := observe(s, func(p upgrade.Pod) bool { return there[p.Node] && workloads[p.Workload.UID] && !p.Finished })
+	on := map[string]string{}
+	for _, p := range s.Pods {
+		on[p.UID] = p.Node
+	}
+	for i, r := range b.Pods {
+		b.Pods[i].Node = on[r.Pod.UID]
+	}
+	return b
+}
+
+// observe returns what it is measured against that pods leave.
+func observe(s upgrade.State, leaves func(upgrade.Pod) bool) upgrade.Baseline {
 	b := upgrade.Baseline{Pods: []upgrade.Resident{}, Ready: map[string]int{}}
 	for _, p := range s.Pods {
-		if p.Node != node || p.Disposition() == upgrade.Stays {
+		if !leaves(p) {
 			continue
 		}
 		b.Pods = append(b.Pods, upgrade.Resident{Pod: p.Ref(), Workload: p.Workload, Disks: p.Disks})
