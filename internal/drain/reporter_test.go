@@ -104,6 +104,13 @@ func TestABudgetThatIsSpentOnAPodWhoseReplacementIsOnItsWayIsExpectedToPass(t *t
 			if s.last.waiting[0].Passing != test.passing {
 				t.Errorf("%+v", s.last.waiting[0])
 			}
+			s.now = s.last.wake
+			s.next("web-2") // the API is asked, in case the cache is behind
+			s.answer("web-2", upgrade.BudgetSpent, "no")
+			s.next()
+			if w := s.last.waiting[0]; w.Object.Name != "web-2" || w.Passing != test.passing {
+				t.Errorf("by the API's word: %+v", w)
+			}
 		})
 	}
 }

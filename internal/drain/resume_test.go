@@ -182,10 +182,14 @@ func (m *mute) Evict(ctx context.Context, pod upgrade.Pod) upgrade.Answer {
 	}
 }
 
-func (m *mute) Delete(_ context.Context, pod upgrade.Pod, _ bool) upgrade.Answer {
+func (m *mute) Delete(_ context.Context, pod upgrade.Pod, atOnce bool) upgrade.Answer {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.deleted = append(m.deleted, pod.Name)
+	how := "with its grace period"
+	if atOnce {
+		how = "at once"
+	}
+	m.deleted = append(m.deleted, pod.Name+" "+how)
 	return upgrade.Answer{Kind: upgrade.Accepted}
 }
 
@@ -259,12 +263,31 @@ func TestAnEvictionUnderWayIsGivenAMomentWhenTheDrainIsStopped(t *testing.T) {
 	})
 }
 
-func TestAForcedPodIsDeletedAndNotEvicted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := newMute(0)
-		_, _ = Nodes(t.Context(), m, []Node{{Name: "old"}}, Options{Timeout: 5 * time.Second, Forced: map[string]bool{"web-1": true}, Notify: func(string, upgrade.Event) {}})
-		if len(m.deleted) != 1 || len(m.evicted) != 0 {
-			t.Errorf("deleted %v, evicted %v", m.deleted, m.evicted)
-		}
-	})
+func TestOnlyAForcedPodIsDeletedAndAtOnceOnlyWhenItsGraceIsOver(t *testing.T) {
+	for name, test := range map[string]struct {
+		forced   string
+		stopping time.Duration // since when it should have stopped; zero if it was not told to
+		deleted  []string
+	}{
+		"a pod that was named":                        {"web-1", 0, []string{"web-1 with its grace period"}},
+		"a pod that was not named":                    {"other", 0, nil},
+		"a pod that was named, and does not stop":     {"web-1", time.Minute, []string{"web-1 at once"}},
+		"a pod that was named, and has time to stop":  {"web-1", -time.Minute, nil},
+		"a pod that was not named, and does not stop": {"other", time.Minute, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m := newMute(0)
+				if test.stopping != 0 {
+					m.state.Pods[0].EndsBy = time.Now().Add(-test.stopping)
+				}
+				_, err := Nodes(t.Context(), m, []Node{{Name: "old"}}, Options{
+					Timeout: 5 * time.Second, Forced: map[string]bool{test.forced: true}, Notify: func(string, upgrade.Event) {},
+				})
+				if diff := cmp.Diff(test.deleted, m.deleted); diff != "" || len(m.evicted) != 0 || AsBlocked(err) == nil {
+					t.Errorf("evicted %v, %v; deleted: %s", m.evicted, err, diff)
+				}
+			})
+		})
+	}
 }
