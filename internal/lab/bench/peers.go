@@ -48,6 +48,7 @@ func (p peer) run(ctx context.Context, kubeconfig, selector string, out io.Write
 	helper := &drain.Helper{
 		Ctx: ctx, Client: client, GracePeriodSeconds: -1,
 		Force: true, IgnoreAllDaemonSets: true, DeleteEmptyDirData: true,
+		EvictErrorRetryDelay: 5 * time.Second, ChunkSize: 500, // which kubectl drain gives to its library
 		Out: out, ErrOut: out,
 	}
 	for i := range nodes.Items {
