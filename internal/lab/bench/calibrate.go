@@ -33,11 +33,18 @@ func (c calibration) c() time.Duration { return time.Duration(c.CSeconds * float
 // maxC keeps a slow machine from excusing everything.
 const maxC = time.Second
 
-const (
-	loneEvictions = 20
-	stormPods     = 300
-	stormers      = 64
-)
+// effort is how many evictions a calibration is made of.
+type effort struct{ alone, atOnce int }
+
+func (env environment) effort() effort {
+	if env.quick {
+		return effort{alone: 3, atOnce: 30}
+	}
+	return effort{alone: 20, atOnce: 300}
+}
+
+// stormers is how many evictions are sent at the same time.
+const stormers = 64
 
 // calibrate measures on a cluster of its own.
 func calibrate(ctx context.Context, env environment) (c calibration, err error) {
@@ -61,18 +68,18 @@ func calibrate(ctx context.Context, env environment) (c calibration, err error) 
 		}
 	}
 	w := workload{nodes: 1, startUp: time.Second, grace: time.Second}
-	if c.Evictions, err = evictAlone(ctx, client, w); err != nil {
+	if c.Evictions, err = evictAlone(ctx, client, w, env.effort().alone); err != nil {
 		return c, fmt.Errorf("evict lone pods: %w", err)
 	}
 	c.CSeconds = min(median(c.Evictions), maxC.Seconds())
-	if c.PodsPerSecond, err = storm(ctx, client, w); err != nil {
+	if c.PodsPerSecond, err = storm(ctx, client, w, env.effort().atOnce); err != nil {
 		return c, fmt.Errorf("evict many pods at once: %w", err)
 	}
 	return c, nil
 }
 
 // evictAlone evicts the only pod of the cluster again and again, and says what each took beyond its start-up, in seconds.
-func evictAlone(ctx context.Context, client *kubernetes.Clientset, w workload) ([]float64, error) {
+func evictAlone(ctx context.Context, client *kubernetes.Clientset, w workload, n int) ([]float64, error) {
 	d := w.object("lone", 0, group{kind: deployments, replicas: 1})
 	if err := create(ctx, client, d); err != nil {
 		return nil, err
@@ -87,7 +94,7 @@ func evictAlone(ctx context.Context, client *kubernetes.Clientset, w workload) (
 		return nil, err
 	}
 	var took []float64
-	for range loneEvictions {
+	for range n {
 		began := time.Now()
 		if err := evict(ctx, client, pod); err != nil {
 			return nil, err
@@ -134,15 +141,15 @@ func evict(ctx context.Context, client kubernetes.Interface, pod string) error {
 }
 
 // storm evicts many pods at once, and says how many a second are replaced.
-func storm(ctx context.Context, client *kubernetes.Clientset, w workload) (float64, error) {
-	if err := create(ctx, client, w.object("storm", 0, group{kind: deployments, replicas: stormPods})); err != nil {
+func storm(ctx context.Context, client *kubernetes.Clientset, w workload, n int) (float64, error) {
+	if err := create(ctx, client, w.object("storm", 0, group{kind: deployments, replicas: n})); err != nil {
 		return 0, err
 	}
 	var d *appsv1.Deployment
 	whole := func() (bool, error) {
 		var err error
 		d, err = client.AppsV1().Deployments(namespace).Get(ctx, "storm", metav1.GetOptions{})
-		return err == nil && d.Status.ReadyReplicas == stormPods && d.Status.Replicas == stormPods, err
+		return err == nil && int(d.Status.ReadyReplicas) == n && int(d.Status.Replicas) == n, err
 	}
 	if err := every(ctx, 200*time.Millisecond, whole); err != nil {
 		return 0, err
@@ -186,12 +193,12 @@ func storm(ctx context.Context, client *kubernetes.Clientset, w workload) (float
 				ready++
 			}
 		}
-		return ready == stormPods, nil
+		return ready == n, nil
 	})
 	if err != nil {
 		return 0, err
 	}
-	return stormPods / (time.Since(began) - w.startUp).Seconds(), nil
+	return float64(n) / (time.Since(began) - w.startUp).Seconds(), nil
 }
 
 // median is the middle value, or the mean of the two in the middle; 0 of none.

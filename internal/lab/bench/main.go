@@ -75,7 +75,7 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 	if what = what.only(pattern); len(what.slots) == 0 {
 		return fmt.Errorf("nothing matches -only %s", *only)
 	}
-	env := environment{stock: *stock, progress: out}
+	env := environment{stock: *stock, quick: *isQuick, progress: out}
 	if env.upshift, err = filepath.Abs(*upshift); err != nil {
 		return err
 	}

@@ -175,7 +175,7 @@ func (t table) writeOthers(p func(string, ...any)) {
 	beside := map[string]bool{}
 	for _, r := range t.rows {
 		for _, f := range r.others {
-			text, _, _ := strings.Cut(f.Error, "\n")
+			text := strings.TrimSuffix(strings.ReplaceAll(lastWords(f.Error), "|", "/"), ".")
 			p("\n%s, repetition %d, %s: %s.", r.contender.title, f.Repetition, f.Outcome, text)
 		}
 		for _, f := range r.finished {
@@ -196,6 +196,15 @@ func (t table) writeOthers(p func(string, ...any)) {
 	if len(names) > 1 {
 		p("\nMeasured at the same time, on clusters of their own on this machine: %s.", strings.Join(names, "; "))
 	}
+}
+
+// lastWords are an error's first line and its last: what went wrong, and what the process said about it.
+func lastWords(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	if len(lines) == 1 {
+		return lines[0]
+	}
+	return lines[0] + " " + lines[len(lines)-1]
 }
 
 // how is how it was measured.

@@ -18,18 +18,19 @@ type suite struct {
 	slots []slot
 }
 
-// A slot is what is measured at the same time, each contender on a cluster of its own: contenders of which most of the time is waiting.
+// A slot is what is measured of one workload with clusters that are filled together, which takes most of the time that is not measured.
 type slot struct {
-	workload   string
-	contenders []string
+	workload string
+	// turns come one after another. The contenders of one turn run at the same time, each on a cluster of its own.
+	turns [][]string
 }
 
-// standard is what make bench measures: the strict contenders side by side, since one after another they do not fit into the hour.
+// standard is what make bench measures. The contenders that go node after node run side by side: they mostly wait, and one after another they do
+// not fit into the hour.
 func standard() suite {
 	return suite{repetitions: 3, slots: []slot{
-		{"M", []string{upshiftStrict, kubectlLoop, kubectlUnwaited}},
-		{"M", []string{upshiftParallel}},
-		{"M", []string{kubectlAtOnce}},
+		{"M", [][]string{{upshiftStrict, kubectlLoop, kubectlUnwaited}}},
+		{"M", [][]string{{upshiftParallel}, {kubectlAtOnce}}},
 	}}
 }
 
@@ -43,7 +44,7 @@ func full() suite {
 			case w == "deployments" && c.policy != surged && c.name != upshiftParallel:
 			case w == "scale" && c.policy != parallel: // one node after another takes an hour each
 			default:
-				s.slots = append(s.slots, slot{w, []string{c.name}})
+				s.slots = append(s.slots, slot{w, [][]string{{c.name}}})
 			}
 		}
 	}
@@ -52,11 +53,11 @@ func full() suite {
 
 // quick is for trying the benchmark out.
 func quick() suite {
-	s := suite{repetitions: 1}
+	s := slot{workload: "quick"}
 	for _, c := range contenders() {
-		s.slots = append(s.slots, slot{"quick", []string{c.name}})
+		s.turns = append(s.turns, []string{c.name})
 	}
-	return s
+	return suite{repetitions: 1, slots: []slot{s}}
 }
 
 // only keeps the contenders of which "workload/contender" matches.
@@ -64,12 +65,13 @@ func (s suite) only(pattern *regexp.Regexp) suite {
 	out := suite{repetitions: s.repetitions}
 	for _, sl := range s.slots {
 		keep := slot{workload: sl.workload}
-		for _, c := range sl.contenders {
-			if pattern.MatchString(sl.workload + "/" + c) {
-				keep.contenders = append(keep.contenders, c)
+		for _, turn := range sl.turns {
+			turn = slices.DeleteFunc(slices.Clone(turn), func(c string) bool { return !pattern.MatchString(sl.workload + "/" + c) })
+			if len(turn) > 0 {
+				keep.turns = append(keep.turns, turn)
 			}
 		}
-		if len(keep.contenders) > 0 {
+		if len(keep.turns) > 0 {
 			out.slots = append(out.slots, keep)
 		}
 	}
@@ -84,8 +86,8 @@ type benchmark struct {
 	deadline time.Time
 }
 
-// overhead is what a trial takes besides, from booting its cluster to ending it.
-const overhead = 45 * time.Second
+// overhead is what a slot takes besides what is measured, most of it until StatefulSets have all their pods, one after another.
+const overhead = 100 * time.Second
 
 func (b benchmark) run(ctx context.Context, s suite) error {
 	if !b.deadline.IsZero() {
@@ -94,7 +96,7 @@ func (b benchmark) run(ctx context.Context, s suite) error {
 		defer cancel()
 	}
 	if b.store.run.Calibration == nil {
-		b.say("calibrating: %d lone evictions, then %d at once", loneEvictions, stormPods)
+		b.say("calibrating: lone evictions, then many at once")
 		c, err := calibrate(ctx, b.env)
 		if err != nil {
 			return fmt.Errorf("calibrate: %w", err)
@@ -107,14 +109,14 @@ func (b benchmark) run(ctx context.Context, s suite) error {
 	}
 	for repetition := 1; repetition <= s.repetitions; repetition++ {
 		for _, sl := range s.slots {
-			trials, err := b.trials(sl, repetition)
+			turns, err := b.turns(sl, repetition)
 			if err != nil {
 				return err
 			}
-			if len(trials) == 0 {
+			if len(turns) == 0 {
 				continue
 			}
-			if err := b.slot(ctx, trials); err != nil {
+			if err := b.slot(ctx, turns); err != nil {
 				return err
 			}
 		}
@@ -122,31 +124,36 @@ func (b benchmark) run(ctx context.Context, s suite) error {
 	return nil
 }
 
-// trials are those of a slot that have not been made yet.
-func (b benchmark) trials(s slot, repetition int) ([]*trial, error) {
+// turns are the trials of a slot that have not been made yet.
+func (b benchmark) turns(s slot, repetition int) ([][]*trial, error) {
 	w, err := find("workload", workloads(), func(w workload) string { return w.name }, s.workload)
 	if err != nil {
 		return nil, err
 	}
-	var out []*trial
-	for _, name := range s.contenders {
-		c, err := find("contender", contenders(), func(c contender) string { return c.name }, name)
-		if err != nil {
-			return nil, err
-		}
-		if b.store.has(w.name, c.name, repetition) {
-			continue
-		}
-		out = append(out, &trial{workload: w, contender: c, repetition: repetition, calibration: *b.store.run.Calibration, env: b.env})
-	}
-	for _, t := range out {
-		for _, other := range out {
-			if other != t {
-				t.beside = append(t.beside, other.contender.name)
+	var turns [][]*trial
+	for _, names := range s.turns {
+		var turn []*trial
+		for _, name := range names {
+			c, err := find("contender", contenders(), func(c contender) string { return c.name }, name)
+			if err != nil {
+				return nil, err
+			}
+			if !b.store.has(w.name, c.name, repetition) {
+				turn = append(turn, &trial{workload: w, contender: c, repetition: repetition, calibration: *b.store.run.Calibration, env: b.env})
 			}
 		}
+		for _, t := range turn {
+			for _, other := range turn {
+				if other != t {
+					t.beside = append(t.beside, other.contender.name)
+				}
+			}
+		}
+		if len(turn) > 0 {
+			turns = append(turns, turn)
+		}
 	}
-	return out, nil
+	return turns, nil
 }
 
 func find[T any](what string, all []T, name func(T) string, wanted string) (T, error) {
@@ -160,62 +167,88 @@ func find[T any](what string, all []T, name func(T) string, wanted string) (T, e
 
 var errOutOfTime = errors.New("the benchmark's time is over")
 
-// slot makes trials at the same time, if there is time for them, and keeps what came of them. It fails if nothing more can be measured.
-func (b benchmark) slot(ctx context.Context, trials []*trial) error {
+// slot makes trials, if there is time for them, and keeps what came of them. It fails if nothing more can be measured.
+func (b benchmark) slot(ctx context.Context, turns [][]*trial) error {
 	var names []string
-	var longest time.Duration
-	for _, t := range trials {
-		names = append(names, t.contender.name)
-		longest = max(longest, b.expected(t))
+	expected := overhead
+	for _, turn := range turns {
+		var longest time.Duration
+		for _, t := range turn {
+			names = append(names, t.contender.name)
+			longest = max(longest, b.expected(t))
+		}
+		expected += longest
 	}
-	title := fmt.Sprintf("%s: %s, repetition %d", trials[0].workload.name, strings.Join(names, " beside "), trials[0].repetition)
-	if !b.deadline.IsZero() && time.Until(b.deadline) < longest {
-		b.say("%s: left out, since it takes some %s and %s are left", title, longest.Round(time.Second), time.Until(b.deadline).Round(time.Second))
-		return b.leaveOut(trials, "there was no time left for it")
+	all := slices.Concat(turns...)
+	title := fmt.Sprintf("%s: %s, repetition %d", all[0].workload.name, strings.Join(names, ", "), all[0].repetition)
+	if !b.deadline.IsZero() && time.Until(b.deadline) < expected {
+		b.say("%s: left out, since it takes some %s and %s are left", title, expected.Round(time.Second), time.Until(b.deadline).Round(time.Second))
+		return b.leaveOut(all, "there was no time left for it")
 	}
 	b.say("%s", title)
-	results := simultaneously(ctx, trials, limit(trials[0].workload))
-	if ctx.Err() != nil {
-		if errors.Is(context.Cause(ctx), errOutOfTime) {
-			return b.leaveOut(trials, "the benchmark's time was over while it ran")
+	defer func() {
+		for _, t := range all {
+			_ = t.close() // what a trial that was made leaves is in its result
 		}
-		return context.Cause(ctx)
+	}()
+	unready := setUp(ctx, all)
+	for _, turn := range turns {
+		results := simultaneously(ctx, turn, unready)
+		if errors.Is(context.Cause(ctx), errOutOfTime) {
+			return b.leaveOut(all, "the benchmark's time was over while it ran")
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		for _, r := range results {
+			b.say("  %s: %s", r.Contender, r.line())
+		}
+		if err := b.store.add(results...); err != nil {
+			return err
+		}
 	}
-	for _, r := range results {
-		b.say("  %s: %s", r.Contender, r.line())
-	}
-	return b.store.add(results...)
+	return nil
 }
 
+// leaveOut notes of trials that they were not made, except for those that were.
 func (b benchmark) leaveOut(trials []*trial, why string) error {
 	var results []result
 	for _, t := range trials {
-		results = append(results, result{
-			Workload: t.workload.name, Contender: t.contender.name, Repetition: t.repetition, Outcome: leftOut, Error: why,
-			Started: time.Now().UTC().Truncate(time.Second),
-		})
+		if !b.store.has(t.workload.name, t.contender.name, t.repetition) {
+			r := t.result()
+			r.Outcome, r.Error = leftOut, why
+			results = append(results, r)
+		}
 	}
 	return b.store.add(results...)
 }
 
-// simultaneously fills all clusters before any contender begins, so that none is disturbed by the others' beginning.
-func simultaneously(ctx context.Context, trials []*trial, limit time.Duration) []result {
-	results := make([]result, len(trials))
-	unready := make([]error, len(trials))
+// setUp fills all clusters before any contender begins, so that none is disturbed by that. It says which could not be.
+func setUp(ctx context.Context, trials []*trial) map[*trial]error {
+	errs := make([]error, len(trials))
 	var working sync.WaitGroup
 	for i, t := range trials {
-		working.Go(func() { unready[i] = t.setUp(ctx) })
+		working.Go(func() { errs[i] = t.setUp(ctx) })
 	}
 	working.Wait()
+	unready := map[*trial]error{}
 	for i, t := range trials {
+		unready[t] = errs[i]
+	}
+	return unready
+}
+
+// simultaneously runs contenders on their clusters, and ends these.
+func simultaneously(ctx context.Context, turn []*trial, unready map[*trial]error) []result {
+	results := make([]result, len(turn))
+	var working sync.WaitGroup
+	for i, t := range turn {
 		working.Go(func() {
-			if unready[i] != nil {
-				results[i] = result{
-					Workload: t.workload.name, Contender: t.contender.name, Repetition: t.repetition, Beside: t.beside,
-					Started: time.Now().UTC().Truncate(time.Second), Outcome: failed, Error: "set up: " + unready[i].Error(),
-				}
+			if err := unready[t]; err != nil {
+				results[i] = t.result()
+				results[i].Outcome, results[i].Error = failed, "fill the cluster: "+err.Error()
 			} else {
-				results[i] = t.run(ctx, limit)
+				results[i] = t.run(ctx, limit(t.workload))
 			}
 			if err := t.close(); err != nil && results[i].Error == "" {
 				results[i].Error = "end the cluster: " + err.Error()
@@ -235,14 +268,14 @@ func (b benchmark) expected(t *trial) time.Duration {
 		}
 	}
 	if took > 0 {
-		return time.Duration(1.1*took*float64(time.Second)) + overhead
+		return time.Duration(1.1 * took * float64(time.Second))
 	}
 	nominal := nominalBounds(t.workload)
 	switch t.contender.policy {
 	case strict, unwaited:
-		return nominal.Strict*3/2 + overhead
+		return nominal.Strict * 3 / 2
 	default:
-		return nominal.Parallel*3/2 + overhead
+		return nominal.Parallel * 3 / 2
 	}
 }
 

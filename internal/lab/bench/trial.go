@@ -59,6 +59,7 @@ type environment struct {
 	upshift  string // the binary
 	out      string // directory
 	stock    bool   // controllers with their stock client limits
+	quick    bool   // calibrated with a few pods only
 	progress io.Writer
 }
 
@@ -255,10 +256,7 @@ func (t *trial) placed(ctx context.Context) (map[string]map[string]int, error) {
 
 // run has the contender empty the old nodes, and says what was seen. It waits no longer than limit. The result says by itself what failed.
 func (t *trial) run(ctx context.Context, limit time.Duration) result {
-	r := result{
-		Workload: t.workload.name, Contender: t.contender.name, Repetition: t.repetition, Beside: t.beside,
-		Started: time.Now().UTC().Truncate(time.Second),
-	}
+	r := t.result()
 	if err := t.measure(ctx, limit, &r); err != nil {
 		r.Outcome, r.Error = failed, err.Error()
 		if errors.Is(err, errTooLong) {
@@ -266,6 +264,14 @@ func (t *trial) run(ctx context.Context, limit time.Duration) result {
 		}
 	}
 	return r
+}
+
+// result is one that says nothing yet but what was tried.
+func (t *trial) result() result {
+	return result{
+		Workload: t.workload.name, Contender: t.contender.name, Repetition: t.repetition, Beside: t.beside,
+		Started: time.Now().UTC().Truncate(time.Second),
+	}
 }
 
 func (t *trial) measure(ctx context.Context, limit time.Duration, r *result) error {
@@ -312,12 +318,14 @@ func (t *trial) path() string {
 	return gkeemu.Cluster{Project: testbed.Project, Location: testbed.Location, Name: testbed.Name}.Path()
 }
 
-// close ends the cluster.
+// close ends the cluster, if it has not ended yet.
 func (t *trial) close() error {
 	if t.bed == nil {
 		return nil
 	}
-	return t.bed.Close()
+	bed := t.bed
+	t.bed = nil
+	return bed.Close()
 }
 
 // every tries until it is done, for what nobody announces.

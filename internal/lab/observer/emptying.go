@@ -12,7 +12,7 @@ import (
 // lookInterval is how often [Observer.Emptied] looks at most: a look goes through every pod.
 const lookInterval = 250 * time.Millisecond
 
-// timelineInterval is what changes within it are one point of a timeline.
+// timelineInterval is how far apart the points of a timeline are at least: what changes within it is one point.
 const timelineInterval = 500 * time.Millisecond
 
 // An Option of Start.
@@ -136,7 +136,7 @@ func (e *emptying) follow(r *recorder) {
 	}
 	point := Point{Seconds: seconds(r.now.Sub(r.start)), Old: e.total.old, New: e.total.fresh}
 	switch n := len(e.report.Timeline); {
-	case n == 0 || r.now.Sub(e.last) >= timelineInterval:
+	case n <= 1 || r.now.Sub(e.last) >= timelineInterval: // the first one is how it was
 		e.report.Timeline = append(e.report.Timeline, point)
 		e.last = r.now
 	default:
@@ -198,7 +198,6 @@ func (o *Observer) look() bool {
 		}
 	}
 	r.begin(now)
-	r.emptying.follow(r)
 	return !r.emptying.report.Ended.IsZero()
 }
 

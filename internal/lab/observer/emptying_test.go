@@ -96,7 +96,7 @@ func since(at time.Time) float64 {
 func TestEmptiedTimeline(t *testing.T) {
 	got := emptied(t, nil, append(moveBoth(), at(30.2, newPod("web-9", "node-2", unready)))...)
 	want := []Point{
-		{10, 1, 0}, {11, 1, 0}, {15, 1, 1}, {16, 1, 1}, {20, 0, 1}, {25, 0, 1}, {26, 0, 1},
+		{0, 2, 0}, {10, 1, 0}, {11, 1, 0}, {15, 1, 1}, {16, 1, 1}, {20, 0, 1}, {25, 0, 1}, {26, 0, 1},
 		{30, 0, 1}, // what happens within half a second is one point
 	}
 	if diff := cmp.Diff(want, got.Timeline); diff != "" {

@@ -80,6 +80,9 @@ func (r *recorder) begin(at time.Time) {
 	for _, s := range r.services {
 		r.measureService(s)
 	}
+	if r.emptying != nil {
+		r.emptying.follow(r)
+	}
 }
 
 // tick moves time on. Times are when events arrived, in the order in which they
