@@ -164,7 +164,7 @@ func (t table) writeComparisons(p func(string, ...any)) {
 				continue
 			}
 			if s := times(theirs, ours); s.n > 0 {
-				p("\nOf the same repetition, %s takes %s times as long as %s.", theirs.contender.title, s.text(number), ours.contender.title)
+				p("\nOf the same repetition, %s takes %s times as long as %s.", shortTitle(theirs.contender), s.text(number), shortTitle(ours.contender))
 			}
 		}
 	}
@@ -183,14 +183,14 @@ func (t table) writeOthers(p func(string, ...any)) {
 				p("\n%s, repetition %d, may not have been seen as a whole: %s.", r.contender.title, f.Repetition, gap)
 			}
 			if len(f.Beside) > 0 {
-				beside[r.contender.title] = true
+				beside[r.contender.name] = true
 			}
 		}
 	}
 	var names []string
 	for _, r := range t.rows {
-		if beside[r.contender.title] {
-			names = append(names, r.contender.title)
+		if beside[r.contender.name] {
+			names = append(names, shortTitle(r.contender))
 		}
 	}
 	if len(names) > 1 {

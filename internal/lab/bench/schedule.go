@@ -29,8 +29,8 @@ type slot struct {
 // not fit into the hour.
 func standard() suite {
 	return suite{repetitions: 3, slots: []slot{
-		{"M", [][]string{{upshiftStrict, kubectlLoop, kubectlUnwaited}}},
 		{"M", [][]string{{upshiftParallel}, {kubectlAtOnce}}},
+		{"M", [][]string{{upshiftStrict, kubectlLoop, kubectlUnwaited}}},
 	}}
 }
 
