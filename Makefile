@@ -2,7 +2,7 @@
 
 GO ?= go
 
-.PHONY: all build test test-unit demo lab bench bench-full bin/bench lint image clean demo-slack
+.PHONY: all build test test-unit demo lab bench bench-full bin/bench bin/bench-karpenter lint image clean demo-slack
 
 all: build
 
@@ -34,10 +34,13 @@ lab: build ## a cluster to look at; Ctrl-C ends it
 bin/bench:
 	cd internal/lab/bench && $(GO) build -o ../../../bin/bench .
 
+bin/bench-karpenter: ## Karpenter, as a peer to measure
+	cd internal/lab/bench/karpenter && $(GO) build -o ../../../../bin/bench-karpenter .
+
 bench: build bin/bench ## how fast it is, beside others and the shortest possible time, within an hour; writes docs/benchmark.md
 	bin/bench -upshift bin/upshift -out bench-out -docs docs -limit 57m
 
-bench-full: build bin/bench ## the same of more clusters, five times each, which takes a day; goes on where it was interrupted
+bench-full: build bin/bench bin/bench-karpenter ## the same of more clusters, five times each, which takes a day; goes on where it was interrupted
 	bin/bench -upshift bin/upshift -out bench-out -docs docs -full -resume
 
 lint: ## golangci-lint and actionlint
@@ -45,6 +48,7 @@ lint: ## golangci-lint and actionlint
 	cd internal/lab/controlplane && $(GO) vet ./...
 	cd internal/lab/oracle && $(GO) vet ./...
 	cd internal/lab/bench && $(GO) vet ./...
+	cd internal/lab/bench/karpenter && $(GO) vet ./...
 	$(GO) run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
 image: ## the Action's image, and the bot's

@@ -32,10 +32,15 @@ const (
 type contender struct {
 	name, title string
 	policy      policy
-	// flags are those of upshift upgrade; nil for a peer.
+	// flags are those of upshift upgrade; nil for somebody else.
 	flags []string
 	peer  *peer
+	// program is a peer's own, beside this one: it takes a kubeconfig and a selector of nodes.
+	program string
 }
+
+// ours reports whether the contender is Upshift.
+func (c contender) ours() bool { return c.flags != nil }
 
 // The contenders' names.
 const (
@@ -45,6 +50,8 @@ const (
 	kubectlLoop     = "kubectl-loop"
 	kubectlUnwaited = "kubectl-loop-no-wait"
 	kubectlAtOnce   = "kubectl-at-once"
+	karpenter       = "karpenter"
+	eksctl          = "eksctl-port"
 )
 
 func contenders() []contender {
@@ -53,8 +60,10 @@ func contenders() []contender {
 		{name: kubectlLoop, title: "GKE guide's loop: `kubectl drain` of a node, wait until the new pods run, next", policy: strict, peer: &peer{awaits: true}},
 		{name: upshiftParallel, title: "Upshift, `max-parallel-drains: auto`", policy: parallel, flags: []string{"--max-parallel-drains", "auto"}},
 		{name: kubectlAtOnce, title: "`kubectl drain` of all nodes at once, unlimited QPS", policy: parallel, peer: &peer{qps: -1, atOnce: true}},
+		{name: karpenter, title: "Karpenter's terminator on all nodes at once", policy: parallel, program: "bench-karpenter"},
 		{name: upshiftSurged, title: "Upshift, `surge-first: deployments`", policy: surged, flags: []string{"--surge-first", "deployments"}},
 		{name: kubectlUnwaited, title: "The same loop without its wait", policy: unwaited, peer: &peer{}},
+		{name: eksctl, title: "eksctl's loop (a port), which does not wait either", policy: unwaited, peer: &peer{qps: 25, eksctl: true}},
 	}
 }
 
@@ -71,18 +80,21 @@ func (c contender) bound(b bounds) time.Duration {
 
 // user is whose requests are the contender's.
 func (c contender) user() string {
-	if c.peer != nil {
-		return lab.Kubectl
+	if c.ours() {
+		return lab.Upshift
 	}
-	return lab.Upshift
+	return lab.Kubectl
 }
 
 // command is the contender's process for a testbed. What it writes goes into dir.
 func (c contender) command(bed *testbed.Testbed, upshift, dir string) (*exec.Cmd, error) {
-	if c.peer != nil {
+	if !c.ours() {
 		self, err := os.Executable()
 		if err != nil {
 			return nil, err
+		}
+		if c.program != "" {
+			return exec.Command(filepath.Join(filepath.Dir(self), c.program), bed.Kubeconfig(), oldNodes().String()), nil
 		}
 		return exec.Command(self, "peer", c.name, bed.Kubeconfig(), oldNodes().String()), nil
 	}

@@ -11,6 +11,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/informers"
@@ -22,12 +23,14 @@ import (
 
 // peer is how somebody else empties nodes, in a process of its own.
 type peer struct {
-	// qps limits the client's requests a second; 0: client-go's usual 5, burst 10, which kubectl has too; -1: not at all.
+	// qps limits the client's requests a second, with a burst of twice as many; 0: client-go's usual 5, which kubectl has too; -1: not at all.
 	qps float32
 	// atOnce drains all nodes at once instead of one after another.
 	atOnce bool
 	// awaits waits after each node until every workload has all its Pods again.
 	awaits bool
+	// eksctl empties a node by a port of eksctl's loop instead.
+	eksctl bool
 }
 
 // run empties the nodes that selector names, by the library behind kubectl drain.
@@ -36,7 +39,7 @@ func (p peer) run(ctx context.Context, kubeconfig, selector string, out io.Write
 	if err != nil {
 		return fmt.Errorf("read the kubeconfig: %w", err)
 	}
-	config.QPS = p.qps
+	config.QPS, config.Burst = p.qps, 2*int(p.qps)
 	client, err := kubernetes.NewForConfig(config)
 	if err != nil {
 		return err
@@ -65,8 +68,12 @@ func (p peer) run(ctx context.Context, kubeconfig, selector string, out io.Write
 	if p.atOnce {
 		return drainAtOnce(helper, nodes.Items)
 	}
+	empty := drain.RunNodeDrain
+	if p.eksctl {
+		empty = eksctlDrain
+	}
 	for _, node := range nodes.Items {
-		if err := drain.RunNodeDrain(helper, node.Name); err != nil {
+		if err := empty(helper, node.Name); err != nil {
 			return fmt.Errorf("drain %s: %w", node.Name, err)
 		}
 		if whole == nil {
@@ -91,6 +98,40 @@ func drainAtOnce(helper *drain.Helper, nodes []corev1.Node) error {
 	}
 	draining.Wait()
 	return errors.Join(errs...)
+}
+
+// eksctlWait is eksctl's --pod-eviction-wait-period.
+const eksctlWait = 10 * time.Second
+
+// eksctlDrain is a port of the loop in eksctl's pkg/drain (NodeGroupDrainer.evictPods, v0.215.0), which cannot be linked without the whole of
+// eksctl: evict one pod after another, wait if one was refused, and begin anew at once until none is left, those that are terminating
+// included. Which pods it takes is left to kubectl's filters, of which eksctl has a copy.
+func eksctlDrain(helper *drain.Helper, node string) error {
+	group, err := drain.CheckEvictionSupport(helper.Client)
+	if err != nil {
+		return err
+	}
+	for {
+		list, errs := helper.GetPodsForDeletion(node)
+		if len(errs) > 0 {
+			return errors.Join(errs...)
+		}
+		if len(list.Pods()) == 0 {
+			return nil
+		}
+		refused := false
+		for _, pod := range list.Pods() {
+			switch err := helper.EvictPod(pod, group); {
+			case apierrors.IsNotFound(err), apierrors.IsTooManyRequests(err), apierrors.IsTimeout(err), apierrors.IsServerTimeout(err):
+				refused = true
+			case err != nil:
+				return err
+			}
+		}
+		if refused {
+			time.Sleep(eksctlWait)
+		}
+	}
 }
 
 // watchWorkloads follows all Deployments and StatefulSets. What it returns waits until each has all its pods Ready, as kubectl rollout

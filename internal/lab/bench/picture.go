@@ -52,10 +52,10 @@ func text(b *strings.Builder, x, y int, attributes, s string) {
 }
 
 func (c contender) colour() string {
-	if c.peer != nil {
-		return colourPeer
+	if c.ours() {
+		return colourOurs
 	}
-	return colourOurs
+	return colourPeer
 }
 
 // drawBars draws the medians as bars from 0, the ranges as lines, and the bound as a line at 1.
@@ -93,10 +93,10 @@ func (t table) drawBars(b *strings.Builder, y int) int {
 
 // shortTitle fits beside a bar.
 func shortTitle(c contender) string {
-	title, _, _ := strings.Cut(c.title, ":")
-	if c.peer == nil {
-		title = c.title
+	if c.ours() {
+		return c.title
 	}
+	title, _, _ := strings.Cut(c.title, ":")
 	return title
 }
 

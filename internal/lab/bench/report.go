@@ -160,7 +160,7 @@ func (t table) writeBounds(p func(string, ...any)) {
 func (t table) writeComparisons(p func(string, ...any)) {
 	for _, ours := range t.rows {
 		for _, theirs := range t.rows {
-			if ours.contender.peer != nil || theirs.contender.peer == nil || ours.contender.policy != theirs.contender.policy {
+			if !ours.contender.ours() || theirs.contender.ours() || ours.contender.policy != theirs.contender.policy {
 				continue
 			}
 			if s := times(theirs, ours); s.n > 0 {
@@ -220,6 +220,8 @@ late, it begins with the first of them. Repetitions are interleaved, and contend
   Its requests are all that it makes of Kubernetes from its start to its end, plan, lease and record included.
 - **kubectl** is its library, ` + "`k8s.io/kubectl/pkg/drain`" + `, with the settings of ` + "`kubectl drain --ignore-daemonsets --delete-emptydir-data --force`" + `, and kubectl's limit of 5 requests a second unless it says otherwise. All old
   nodes are cordoned first. What waits for the new pods does so by watching, and loses no time to polls.
+- **Karpenter** is its terminator and eviction queue (v1.14.0), with its taint and its client's limits, on all nodes at once. **eksctl**'s loop is a port of v0.215.0's: its package cannot be linked without
+  all of eksctl and AWS' libraries.
 - The loop without its wait is shown, not ranked: it keeps to no policy that Upshift has, and takes a workload's pods while earlier replacements are still starting.
 
 **Bounds.** A workload with k pods on old nodes of which its PDB lets u go at once, start-up s, grace g and c as above, takes at least (⌈k/u⌉ − 1)·r + max(g, r), where r is s + c, or g + s + c for a

@@ -87,7 +87,7 @@ func (t *trial) setUp(ctx context.Context) error {
 	if err := t.fill(ctx); err != nil {
 		return fmt.Errorf("fill the old nodes: %w", err)
 	}
-	if t.contender.peer != nil && len(t.workload.joins) == 0 {
+	if !t.contender.ours() && len(t.workload.joins) == 0 {
 		return t.bed.AddPool(ctx, t.pool(newPool, testbed.ControlPlaneVersion))
 	}
 	return nil
@@ -289,7 +289,7 @@ func (t *trial) measure(ctx context.Context, limit time.Duration, r *result) err
 	}
 	before := t.bed.Lab.Proxy().Requests()
 	busy := startBusy()
-	if t.contender.peer != nil && len(t.workload.joins) > 0 {
+	if !t.contender.ours() && len(t.workload.joins) > 0 {
 		if err := t.bed.GKE.AddPool(ctx, t.path(), t.pool(newPool, testbed.ControlPlaneVersion), t.startUps()); err != nil {
 			return err
 		}
