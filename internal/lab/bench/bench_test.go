@@ -51,7 +51,7 @@ func TestBenchmark(t *testing.T) {
 		t.Fatalf("build the Action's binary: %v\n%s", err, out)
 	}
 	dir := t.TempDir()
-	args := []string{"-quick", "-only", "/upshift$|/kubectl-at-once$", "-upshift", upshift, "-out", dir}
+	args := []string{"-quick", "-only", "/upshift$|/kubectl-loop$", "-upshift", upshift, "-out", dir}
 	if err := bench(t.Context(), args, t.Output()); err != nil {
 		t.Fatal(err)
 	}
@@ -107,6 +107,9 @@ func checkResult(t *testing.T, got result) {
 	}
 	if got.Requests.Evictions < got.Left || got.Requests.Cordons < 3 {
 		t.Errorf("%s: requests %+v, want an eviction for each of %d pods and a cordon for each of 3 nodes", got.Contender, got.Requests, got.Left)
+	}
+	if len(got.Beside) != 1 {
+		t.Errorf("%s ran beside %q, want the other one", got.Contender, got.Beside)
 	}
 	if got.PeakRSSBytes < 1<<20 || got.CPUSeconds <= 0 || got.BusyShare <= 0 {
 		t.Errorf("%s: peak RSS %d, CPU %v s, machine busy %v", got.Contender, got.PeakRSSBytes, got.CPUSeconds, got.BusyShare)
