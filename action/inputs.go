@@ -61,6 +61,7 @@ func inputs() []input {
 		{"target-version", "", "the version to go to: " + upgrade.TargetForms + "; required for plan and upgrade", option("target-version")},
 		{"node-pools", "", "names of node pools, by comma or line, in that order; default: all", option("node-pools")},
 		{"strategy", "auto", "how nodes are upgraded: auto or migrate", option("strategy")},
+		{"max-parallel-drains", "1", "how many nodes are drained at once: a number, or auto (all of a pool, while no more than a quarter of the pods concerned are away); PodDisruptionBudgets hold either way", option("max-parallel-drains")},
 		{"drain-timeout", "auto", "how long one node may take to drain, or a new one to become Ready once GKE has made it, until the run pauses: a duration such as 45m, or auto (the larger of 30m and the longest grace period + 10m; new nodes 20m)", option("drain-timeout")},
 		{"soak", "1h", "time between the last drain and deleting an old pool: a duration such as 1h, or 0", option("soak")},
 		{"delete-old-pools", "each", "when old pools are deleted: each (before the next pool), end or never", option("delete-old-pools")},
@@ -82,7 +83,7 @@ func inputs() []input {
 
 // later are inputs that the design has and the code does not honour yet. Ignoring one could do harm, so it is refused.
 var later = []string{
-	"scope", "pools", "max-parallel-drains", "max-surge", "max-unavailable", "new-pool-size", "surge-first",
+	"scope", "pools", "max-surge", "max-unavailable", "new-pool-size", "surge-first",
 	"allow-control-plane-downtime", "maintenance", "approval", "pool-label", "new-pool", "wait", "probe",
 	"github-token", "comment", "deployment", "slack-bot-token", "slack-channel",
 }

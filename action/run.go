@@ -203,7 +203,8 @@ func (c *command) tellIgnored(run *upgrade.Run) {
 		input     string
 		ask, have any
 	}{
-		{"strategy", asked.Strategy, recorded.Strategy}, {"drain-timeout", time.Duration(asked.DrainTimeout), time.Duration(recorded.DrainTimeout)},
+		{"strategy", asked.Strategy, recorded.Strategy}, {"max-parallel-drains", asked.Parallel.String(), recorded.Parallel.String()},
+		{"drain-timeout", time.Duration(asked.DrainTimeout), time.Duration(recorded.DrainTimeout)},
 		{"soak", time.Duration(asked.Soak), time.Duration(recorded.Soak)}, {"delete-old-pools", asked.Delete, recorded.Delete},
 		{"on-failure", asked.OnFailure, recorded.OnFailure}, {"jobs", asked.Jobs, cmp.Or(recorded.Jobs, upgrade.WaitForJobs)},
 	} {

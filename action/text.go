@@ -34,6 +34,10 @@ func (o *output) event(e upgrade.Event) {
 	at := fmt.Sprintf("[%02d:%02d:%02d]", int(elapsed.Hours()), int(elapsed.Minutes())%60, int(elapsed.Seconds())%60)
 	took := report.Round(time.Duration(e.Took))
 	drain := e.Step.Kind == upgrade.DrainNode
+	from := ""
+	if e.AtOnce {
+		from = " from " + e.Step.Node
+	}
 	switch e.Kind {
 	case upgrade.StepStarted:
 		if drain {
@@ -60,9 +64,9 @@ func (o *output) event(e upgrade.Event) {
 	case upgrade.NodeCordoned:
 		o.line("%s   cordoned %s", at, e.Node)
 	case upgrade.PodEvicted:
-		o.line("%s   leaving: %s/%s (%s)", at, e.Pod.Namespace, e.Pod.Name, report.Owner(e.Workload))
+		o.line("%s   leaving: %s/%s%s (%s)", at, e.Pod.Namespace, e.Pod.Name, from, report.Owner(e.Workload))
 	case upgrade.PodGone:
-		o.line("%s   gone:    %s/%s after %s", at, e.Pod.Namespace, e.Pod.Name, took)
+		o.line("%s   gone:    %s/%s%s after %s", at, e.Pod.Namespace, e.Pod.Name, from, took)
 	case upgrade.PodReplaced:
 		o.line("%s   Ready:   %s/%s on %s after %s (%s)", at, e.Pod.Namespace, e.Pod.Name, e.Node, took, e.Workload)
 	case upgrade.DrainWaits:

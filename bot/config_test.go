@@ -63,7 +63,7 @@ clusters:
 		t.Fatal(err)
 	}
 	common := upgrade.Options{
-		Target: "default", Pools: []string{"a", "b"}, Strategy: "auto", Soak: upgrade.Seconds(2 * time.Hour), Delete: upgrade.DeleteEach, OnFailure: upgrade.RollbackOnFailure, Jobs: upgrade.WaitForJobs,
+		Target: "default", Pools: []string{"a", "b"}, Strategy: "auto", Parallel: 1, Soak: upgrade.Seconds(2 * time.Hour), Delete: upgrade.DeleteEach, OnFailure: upgrade.RollbackOnFailure, Jobs: upgrade.WaitForJobs,
 	}
 	own := common
 	own.Soak, own.Target = upgrade.Seconds(10*time.Minute), "1.34"

@@ -1,4 +1,4 @@
-// Package drain empties a cordoned node through the eviction API and holds the gate after it: every workload that lost a
+// Package drain empties cordoned nodes through the eviction API and holds the gate after them: every workload that lost a
 // pod is as available as it was before. It waits for events, never for a fixed time. What to do next is decided by a tracker
 // that knows no clock and no network; this file carries it out.
 package drain
@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,13 +26,24 @@ type Cluster interface {
 	Delete(ctx context.Context, pod upgrade.Pod, atOnce bool) upgrade.Answer
 }
 
-// Options are the choices about a drain.
-type Options struct {
-	// Timeout is for the whole drain, gate included; reaching it is a Blocked error. Time in which the API is away does not count.
-	Timeout time.Duration
-	// Baseline is what the drain found when it first began, nil for now.
+// Node is a node to drain.
+type Node struct {
+	Name string
+	// Baseline is what its drain found when it first began, nil if it has not begun before.
 	Baseline *upgrade.Baseline
-	// Moved are the UIDs of pods that are known to have left the node.
+}
+
+// Options are the choices about drains.
+type Options struct {
+	// Timeout is for one node, gate included; reaching it is a Blocked error. Time in which the API is away does not count, and where
+	// nodes are drained at once a node's time begins anew whenever a workload or budget that it waits for gets on.
+	Timeout time.Duration
+	// Parallel is how many nodes are drained at once.
+	Parallel upgrade.Drains
+	// Restarted are the UIDs of workloads that replace their pods by themselves. If it is not nil only those pods have to leave the nodes, and
+	// nothing is evicted.
+	Restarted map[string]bool
+	// Moved are the UIDs of pods that are known to have left a node.
 	Moved map[string]bool
 	// Forced are the UIDs of pods that a person lets go past everything that holds them.
 	Forced map[string]bool
@@ -44,18 +56,25 @@ type Options struct {
 	// Resumed tells that an earlier run has drained nodes of the pool. What was Ready before that is not known, so its workloads
 	// have to be as available as they want to be.
 	Resumed bool
-	// Notify is told every event, one at a time. It must be set, and completes what a drain does not know: the step and the time.
-	Notify func(upgrade.Event)
+	// Begin is told of nodes, each with its Baseline, before anything on them is evicted, and End of each node that is drained, with all that
+	// was done so far. An error ends the drains. Both may be nil.
+	Begin func([]Node) error
+	End   func(node string, r Result) error
+	// Notify is told every event of the drain of a node, one at a time. It must be set, and completes what a drain does not know: the step
+	// and the time. What is waited for is told with the first node that waits for something of it.
+	Notify func(node string, e upgrade.Event)
 	// Progress is told what was done so far and what is waited for, whenever either may have changed. It may be nil.
 	Progress func(Result, []upgrade.Waiting)
 }
 
-// Result is what a drain did.
+// Result is what drains did so far: the pods that left, and of how many of them a replacement is Ready. It must not be kept beyond the call
+// that it is told in.
 type Result struct {
-	Moves []upgrade.Move
+	Moves    []upgrade.Move
+	Replaced int
 }
 
-// Blocked is the error of a drain that came to its deadline.
+// Blocked is the error of a drain that came to its deadline. Waiting is what the node waits for.
 type Blocked struct {
 	Node    string
 	After   time.Duration
@@ -89,86 +108,129 @@ type answered struct {
 	answer upgrade.Answer
 }
 
-// Node drains the node, which must be cordoned, and returns once nothing but pods that stay with the node is left on it
-// and the gate is passed. The Result tells what was done also when there is an error: Blocked at the deadline, the context's
-// otherwise. Evictions under way are awaited before it returns.
-func Node(ctx context.Context, c Cluster, node string, o Options) (Result, error) {
-	start := time.Now()
-	t := newTracker(node, o, c.State())
-	answers := make(chan answered)
-	inFlight := 0
+// Nodes drains the nodes, which must be cordoned, in their order, and returns once nothing but pods that stay with their node is left on
+// them and the gate is passed. The Result tells what was done also when there is an error: Blocked at a deadline, the context's, or that of
+// Begin or End otherwise. Evictions under way are awaited before it returns.
+func Nodes(ctx context.Context, c Cluster, nodes []Node, o Options) (Result, error) {
+	d := &drains{c: c, o: o, t: newTracker(nodes, o, c.State()), answers: make(chan answered), reporters: newReporters(o.Notify)}
 	calls, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
 	defer func() {
 		last := time.AfterFunc(lastCalls, giveUp)
 		defer last.Stop()
-		for ; inFlight > 0; inFlight-- {
-			<-answers
+		for ; d.inFlight > 0; d.inFlight-- {
+			<-d.answers
 		}
 	}()
-	reporters := newReporters(o.Notify)
-	deadline := start.Add(o.Timeout)
-	last, wasAway := start, false
+	d.last = time.Now()
 	for {
 		changed := c.Changed() // before State: a change in between is then seen at once
-		now := time.Now()
-		state := c.State()
-		if wasAway {
-			deadline = deadline.Add(now.Sub(last))
-		}
-		last, wasAway = now, state.Away
-		next := t.next(state, now)
-		for _, e := range next.events {
-			o.Notify(e)
-		}
-		if o.Progress != nil && !state.Away {
-			o.Progress(t.result(), next.waiting)
-		}
-		if next.done {
-			return t.result(), nil
-		}
-		if !state.Away && !now.Before(deadline) {
-			return t.result(), &Blocked{Node: node, After: now.Sub(start).Round(time.Second), Waiting: next.waiting}
+		wake, next, err := d.decide()
+		if next.done || err != nil {
+			return d.t.result(), err
 		}
 		for _, pod := range next.evict {
-			inFlight++
-			go func() {
-				ctx, cancel := context.WithTimeout(calls, evictTimeout)
-				defer cancel()
-				if o.Forced[pod.UID] {
-					answers <- answered{pod, c.Delete(ctx, pod, pod.Terminating())}
-					return
-				}
-				answers <- answered{pod, c.Evict(ctx, pod)}
-			}()
-		}
-		wake := deadline
-		if state.Away {
-			wake = now.Add(remind) // the reasons are out of date, and that the API is away is told by others
-		} else {
-			for _, r := range reporters {
-				wake = earlier(wake, r.waiting(next.waiting, now))
-			}
-		}
-		if !next.wake.IsZero() {
-			wake = earlier(wake, next.wake)
-		}
-		if spent := time.Since(now); spent > time.Second {
-			deadline = deadline.Add(spent) // telling can wait for an API that is away
+			d.evict(calls, pod)
 		}
 		timer := time.NewTimer(time.Until(wake))
 		select {
 		case <-changed:
-		case a := <-answers:
-			inFlight--
-			t.answered(a.pod, a.answer, time.Now())
+		case a := <-d.answers:
+			d.inFlight--
+			d.t.answered(a.pod, a.answer, time.Now())
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return t.result(), fmt.Errorf("drain node %s: %w", node, context.Cause(ctx))
+			return d.t.result(), fmt.Errorf("drain %s: %w", d.t.names(), context.Cause(ctx))
 		}
 		timer.Stop()
 	}
+}
+
+// drains carries out what a tracker decides.
+type drains struct {
+	c         Cluster
+	o         Options
+	t         *tracker
+	reporters []*reporter
+	// answers gets those of evictions, and inFlight is how many are under way.
+	answers  chan answered
+	inFlight int
+	// last is when it was last decided, and away whether the API was away then.
+	last time.Time
+	away bool
+}
+
+// decide decides and tells; what is to be evicted is left to the caller. It says when to decide again if nothing happens.
+func (d *drains) decide() (wake time.Time, next decision, err error) {
+	now := time.Now()
+	state := d.c.State()
+	if d.away {
+		d.t.prolong(now.Sub(d.last))
+	}
+	d.last, d.away = now, state.Away
+	next = d.t.next(state, now)
+	if len(next.begin) > 0 && d.o.Begin != nil {
+		if err := d.o.Begin(next.begin); err != nil {
+			return now, next, err
+		}
+	}
+	for _, e := range next.events {
+		d.o.Notify(e.node, e.Event)
+	}
+	if d.o.Progress != nil && !state.Away {
+		d.o.Progress(d.t.result(), next.waiting)
+	}
+	for _, node := range next.ended {
+		if d.o.End == nil {
+			continue
+		}
+		if err := d.o.End(node, d.t.result()); err != nil {
+			return now, next, err
+		}
+	}
+	if next.done {
+		return now, next, nil
+	}
+	late, at := d.t.late()
+	if late != "" && !state.Away && !now.Before(at) {
+		return now, next, &Blocked{Node: late, After: now.Sub(at.Add(-d.o.Timeout)).Round(time.Second), Waiting: concerning(next.waiting, late)}
+	}
+	wake = now.Add(remind)
+	if !state.Away { // else the reasons are out of date, and that the API is away is told by others
+		for _, r := range d.reporters {
+			wake = earlier(wake, r.waiting(next.waiting, now))
+		}
+		if late != "" {
+			wake = earlier(wake, at)
+		}
+	}
+	if !next.wake.IsZero() {
+		wake = earlier(wake, next.wake)
+	}
+	if spent := time.Since(now); spent > time.Second {
+		d.t.prolong(spent) // telling can wait for an API that is away
+	}
+	return wake, next, nil
+}
+
+// evict asks the API to let the pod go; the answer comes by itself.
+func (d *drains) evict(ctx context.Context, pod upgrade.Pod) {
+	d.inFlight++
+	go func() {
+		ctx, cancel := context.WithTimeout(ctx, evictTimeout)
+		defer cancel()
+		if d.o.Forced[pod.UID] {
+			d.answers <- answered{pod, d.c.Delete(ctx, pod, pod.Terminating())}
+			return
+		}
+		d.answers <- answered{pod, d.c.Evict(ctx, pod)}
+	}()
+}
+
+// concerning are the things that the node waits for: its own, and those of no node.
+func concerning(all []upgrade.Waiting, node string) []upgrade.Waiting {
+	return slices.DeleteFunc(slices.Clone(all), func(w upgrade.Waiting) bool { return w.Node != "" && w.Node != node })
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -192,14 +254,14 @@ type reporter struct {
 	// tells says which of the reasons it is about, and settle how long they must last unchanged.
 	tells  func(upgrade.Waiting) bool
 	settle time.Duration
-	notify func(upgrade.Event)
+	notify func(string, upgrade.Event)
 
 	// current are the reasons as they are, since when; lastTold are those that were told last, and when.
 	current, lastTold string
 	since, told       time.Time
 }
 
-func newReporters(notify func(upgrade.Event)) []*reporter {
+func newReporters(notify func(string, upgrade.Event)) []*reporter {
 	return []*reporter{
 		{notify: notify, settle: settleBlocked, tells: func(w upgrade.Waiting) bool { return !w.Passing }},
 		{notify: notify, settle: settlePassing, tells: func(w upgrade.Waiting) bool { return w.Passing }},
@@ -230,6 +292,10 @@ func (r *reporter) waiting(all []upgrade.Waiting, now time.Time) time.Time {
 		return due
 	}
 	r.told, r.lastTold = now, r.current
-	r.notify(upgrade.Event{Kind: upgrade.DrainWaits, Waiting: mine})
+	node := ""
+	if i := slices.IndexFunc(mine, func(w upgrade.Waiting) bool { return w.Node != "" }); i >= 0 {
+		node = mine[i].Node
+	}
+	r.notify(node, upgrade.Event{Kind: upgrade.DrainWaits, Waiting: mine})
 	return now.Add(remind)
 }

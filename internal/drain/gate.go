@@ -35,17 +35,21 @@ func (t *tracker) gate(d *decision, v view) []upgrade.Waiting {
 				d.wakeAt(mature)
 			}
 			stuck = stuck || p.Unschedulable != "" && !t.homeless[p.UID]
-			reasons = append(reasons, upgrade.Waiting{Object: p.Ref(), Node: p.Node, Reason: reason, Passing: p.Unschedulable == "" && p.Trouble == ""})
+			reasons = append(reasons, upgrade.Waiting{Object: p.Ref(), Reason: reason, Passing: p.Unschedulable == "" && p.Trouble == ""})
 		}
 		wanted := t.wanted(v.State, uid)
 		if available >= wanted && !stuck {
 			continue
 		}
+		v.missing[uid] = max(1, wanted-available)
 		v.short[uid] = fmt.Sprintf("%d of %d are available", available, wanted)
 		if len(reasons) == 0 {
 			reasons = []upgrade.Waiting{{
 				Object: w.Ref, Reason: fmt.Sprintf("%d of %d pods are Ready, and no replacement is there yet", available, wanted), Passing: true,
 			}}
+		}
+		for i := range reasons {
+			reasons[i].Node = t.notReplaced(v, uid)[0].node
 		}
 		waiting = append(waiting, reasons...)
 	}
@@ -75,13 +79,13 @@ func (t *tracker) workload(s upgrade.State, uid string) (upgrade.Workload, bool)
 }
 
 // isLeaving tells that the pod is on its way out, also if the cache does not show it yet.
-func (t *tracker) isLeaving(p upgrade.Pod) bool {
+func (t *tracker) isLeaving(p *upgrade.Pod) bool {
 	_, leaving := t.leaving[p.UID]
 	return leaving || p.Terminating()
 }
 
 // notAvailable says why a pod does not count as available, and when it will by itself.
-func (t *tracker) notAvailable(p upgrade.Pod, w upgrade.Workload, now time.Time) (string, time.Time) {
+func (t *tracker) notAvailable(p *upgrade.Pod, w upgrade.Workload, now time.Time) (string, time.Time) {
 	switch {
 	case p.Unschedulable != "":
 		return unschedulableReason + ": " + p.Unschedulable, time.Time{}
@@ -114,7 +118,7 @@ func (t *tracker) unschedulable(waiting []upgrade.Waiting) string {
 }
 
 // readyPods counts the pods that are Ready and stay.
-func (t *tracker) readyPods(pods []upgrade.Pod) int {
+func (t *tracker) readyPods(pods []*upgrade.Pod) int {
 	n := 0
 	for _, p := range pods {
 		if p.Ready && !t.isLeaving(p) {

@@ -1,6 +1,7 @@
 package drain
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,18 +10,61 @@ import (
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
 
-// launch decides about every pod that is still here: evict it now, or say why not.
-func (t *tracker) launch(d *decision, v view, held string) {
-	busy := map[string]bool{} // budgets, and workloads without one, that have an eviction under way
-	for _, a := range t.attempts {
+// turn is what is handed out in one decision.
+type turn struct {
+	// held says why nothing is evicted at all, empty if something may be.
+	held string
+	// busy are the budgets, and workloads without one, that have an eviction under way, and inFlight how many there are.
+	busy     map[string]bool
+	inFlight int
+	// unsure are the pods of which the API did not say a moment ago whether they were evicted, by what they occupy.
+	unsure map[string][]string
+	// away is how many pods are away of all workloads that lost some, those whose evictions are under way among them.
+	away int
+	room room
+	// queued are the places of the first reasons to wait for what pods occupy, and behind how many pods wait likewise.
+	queued map[string]int
+	behind map[int]int
+}
+
+func (t *tracker) newTurn(v view, held string) *turn {
+	now := &turn{held: held, busy: map[string]bool{}, unsure: map[string][]string{}, away: v.away(), queued: map[string]int{}, behind: map[int]int{}}
+	for uid, a := range t.attempts {
+		p, here := v.here[uid]
+		for _, key := range a.slots {
+			switch {
+			case a.inFlight:
+				now.busy[key] = true
+			case here && a.answer.Kind == upgrade.NotNow && v.now.Before(a.notBefore) && !t.isLeaving(p):
+				now.unsure[key] = append(now.unsure[key], uid)
+			}
+		}
 		if a.inFlight {
-			for _, key := range a.slots {
-				busy[key] = true
+			now.inFlight++
+			if here && p.Ready && !t.isLeaving(p) {
+				now.away++
 			}
 		}
 	}
-	for _, p := range t.inTurn(v.here) {
-		if w, wait := t.holds(d, v, p, held, busy); wait {
+	return now
+}
+
+// launch decides about every pod that is still here: evict it now, or say why not.
+func (t *tracker) launch(d *decision, v view, held string) {
+	if t.options.Restarted != nil {
+		t.awaitRestarts(d, v)
+		return
+	}
+	now := t.newTurn(v, held)
+	for _, p := range t.inTurn(v) {
+		key := t.queueFor(p)
+		if now.waitsLikewise(key) {
+			continue
+		}
+		if w, wait := t.holds(d, v, p, now); wait {
+			if w.Passing || w.Budget != "" { // what has no room may be larger than the next one
+				now.queued[key] = len(d.waiting)
+			}
 			d.waiting = append(d.waiting, w)
 			t.held[p.UID] = w
 			continue
@@ -33,52 +77,115 @@ func (t *tracker) launch(d *decision, v view, held string) {
 		}
 		revisions := map[string]string{}
 		for _, key := range slots(p) {
-			busy[key] = true
+			now.busy[key] = true
 			// A budget that is not asked is not changed, so nothing of it need be waited for.
-			if b, ok := v.Budgets[key]; ok && !b.Frees(p) {
+			if b, ok := v.Budgets[key]; ok && !b.Frees(*p) {
 				revisions[key] = b.Revision
 			}
 		}
+		now.inFlight++
+		if p.Ready {
+			now.away++
+		}
 		a := t.attempts[p.UID]
 		if a == nil {
-			a = &attempt{}
+			a = &attempt{node: p.Node}
 			t.attempts[p.UID] = a
 		}
 		a.inFlight, a.slots, a.revisions, a.tries = true, slots(p), revisions, a.tries+1
-		d.evict = append(d.evict, p)
+		d.evict = append(d.evict, *p)
+	}
+	for i, more := range now.behind {
+		d.waiting[i].Reason += fmt.Sprintf("; so do %d more of its pods", more)
 	}
 }
 
-// inTurn are the pods in the order in which they are evicted: first those that came back, since it shows soonest whether the next one does
-// so too.
-func (t *tracker) inTurn(here map[string]upgrade.Pod) []upgrade.Pod {
-	list := sorted(here)
-	first := func(p upgrade.Pod) int {
-		if slices.Contains(t.back[p.Workload.UID], p.UID) {
-			return 0
-		}
-		return 1
+// queueFor is what p waits for together with others that wait for nothing else, "" if it has a reason of its own. Where one node is drained
+// after the other there are few enough to tell of each.
+func (t *tracker) queueFor(p *upgrade.Pod) string {
+	keys := slots(p)
+	switch {
+	case t.options.Parallel.One(), len(keys) != 1, !p.Ready, p.Terminating(), t.attempts[p.UID] != nil, t.options.Forced[p.UID],
+		t.returning[p.Workload.UID], p.Disposition() != upgrade.Moves, len(p.EmptyDirs) > 0 && !t.options.LoseEmptyDirs:
+		return ""
 	}
-	slices.SortStableFunc(list, func(a, b upgrade.Pod) int { return first(a) - first(b) })
-	return list
+	return keys[0]
+}
+
+// waitsLikewise tells that another pod waits already for what key stands for, and counts one more behind it.
+func (now *turn) waitsLikewise(key string) bool {
+	place, queued := now.queued[key]
+	if key == "" || !queued {
+		return false
+	}
+	now.behind[place]++
+	return true
+}
+
+// awaitRestarts says of every pod that is still here that its workload has to replace it.
+func (t *tracker) awaitRestarts(d *decision, v view) {
+	for _, p := range v.leave {
+		w := upgrade.Waiting{Object: p.Ref(), Node: p.Node, Reason: p.Workload.String() + " has not replaced it yet", Passing: true}
+		if p.Terminating() {
+			w, _ = t.stops(d, v, p)
+		}
+		d.waiting = append(d.waiting, w)
+	}
+}
+
+// stops says how far a pod that is being deleted is, and whether it should be gone already.
+func (t *tracker) stops(d *decision, v view, p *upgrade.Pod) (w upgrade.Waiting, stuck bool) {
+	w = upgrade.Waiting{Object: p.Ref(), Node: p.Node}
+	late := p.EndsBy.Add(overdue)
+	if v.now.Before(late) {
+		d.wakeAt(late)
+		w.Reason, w.Passing = fmt.Sprintf("is stopping, its grace period ends at %s", clock(p.EndsBy)), true
+		return w, false
+	}
+	w.Reason = fmt.Sprintf("should have stopped at %s and has not: a finalizer or its kubelet holds it; it is not deleted by force", clock(p.EndsBy))
+	return w, true
+}
+
+// inTurn are the pods in the order in which they are evicted: first those that came back, since it shows soonest whether the next one does
+// so too; then those that are not Ready, whose going takes nothing away; then those that share a turn with the most that take the longest.
+func (t *tracker) inTurn(v view) []*upgrade.Pod {
+	groups := t.groups(v)
+	slices.SortStableFunc(groups, func(a, b *group) int { return cmp.Compare(b.left, a.left) })
+	inTurn := make([]*upgrade.Pod, 0, len(v.leave))
+	for _, g := range groups {
+		inTurn = append(inTurn, g.pods...)
+	}
+	rank := func(p *upgrade.Pod) int {
+		switch {
+		case slices.Contains(t.back[p.Workload.UID], p.UID):
+			return 0
+		case !p.Ready:
+			return 1
+		}
+		return 2
+	}
+	if slices.ContainsFunc(inTurn, func(p *upgrade.Pod) bool { return rank(p) < 2 }) {
+		slices.SortStableFunc(inTurn, func(a, b *upgrade.Pod) int { return rank(a) - rank(b) })
+	}
+	return inTurn
 }
 
 // slots are what an eviction of p occupies while it is under way: each of its budgets (two evictions at once on one budget
 // collide in the API server and cost it half a second of sleep), or its workload if it has none.
-func slots(p upgrade.Pod) []string {
+func slots(p *upgrade.Pod) []string {
 	if len(p.Budgets) > 0 {
 		return p.Budgets
 	}
 	if p.Workload.UID != "" {
-		return []string{"workload " + p.Workload.UID}
+		return []string{p.Workload.UID} // no budget's key, which has a slash
 	}
 	return nil
 }
 
 // holds tells whether p cannot be evicted now, and why. The reasons are stable while nothing changes.
-func (t *tracker) holds(d *decision, v view, p upgrade.Pod, held string, busy map[string]bool) (upgrade.Waiting, bool) {
+func (t *tracker) holds(d *decision, v view, p *upgrade.Pod, now *turn) (upgrade.Waiting, bool) {
 	wait := func(reason string, args ...any) (upgrade.Waiting, bool) {
-		return upgrade.Waiting{Object: p.Ref(), Node: t.node, Reason: fmt.Sprintf(reason, args...)}, true
+		return upgrade.Waiting{Object: p.Ref(), Node: p.Node, Reason: fmt.Sprintf(reason, args...)}, true
 	}
 	forced := t.options.Forced[p.UID]
 	a := t.attempts[p.UID]
@@ -86,15 +193,8 @@ func (t *tracker) holds(d *decision, v view, p upgrade.Pod, held string, busy ma
 	case a != nil && a.inFlight:
 		return upgrade.Waiting{}, false
 	case p.Terminating():
-		late := p.EndsBy.Add(overdue)
-		if v.now.Before(late) {
-			d.wakeAt(late)
-			return passing(wait("is stopping, its grace period ends at %s", clock(p.EndsBy)))
-		}
-		if forced && (a == nil || v.now.After(a.notBefore)) {
-			return upgrade.Waiting{}, false
-		}
-		return wait("should have stopped at %s and has not: a finalizer or its kubelet holds it; it is not deleted by force", clock(p.EndsBy))
+		w, stuck := t.stops(d, v, p)
+		return w, !stuck || !forced || a != nil && !v.now.After(a.notBefore)
 	case a != nil && a.answer.Kind == upgrade.Accepted && v.now.Before(a.notBefore):
 		return passing(wait("is evicted"))
 	case forced:
@@ -117,25 +217,28 @@ func (t *tracker) holds(d *decision, v view, p upgrade.Pod, held string, busy ma
 	if t.returning[p.Workload.UID] {
 		return wait("%s", t.returns(v, p))
 	}
-	if held != "" {
-		return wait("is held back, since %s", held)
+	if now.held != "" {
+		return wait("is held back, since %s", now.held)
 	}
 	for _, key := range slots(p) {
-		if busy[key] {
+		if now.busy[key] {
 			return passing(wait("waits its turn: another eviction of %s is under way", orWorkload(p)))
 		}
 	}
 	if len(p.Budgets) == 0 {
-		if w := t.unguarded(v, p); w != "" {
-			return passing(wait("waits its turn: %s has no PodDisruptionBudget, so its pods go one at a time, and %s", p.Workload, w))
+		if w := t.unguarded(v, p, now); w != "" {
+			return passing(wait("waits its turn: %s has no PodDisruptionBudget, so its pods go %s, and %s", p.Workload, t.unguardedPace(v, p), w))
 		}
 	}
-	return t.budgetHolds(d, v, p, a)
+	if w, wait := t.budgetHolds(d, v, p, a); wait {
+		return w, true
+	}
+	return t.shareHolds(v, p, now)
 }
 
 // returns says why evicting a pod of a workload that comes back to the node is of no use.
-func (t *tracker) returns(v view, p upgrade.Pod) string {
-	cordoned := slices.ContainsFunc(v.Nodes, func(n upgrade.Node) bool { return n.Name == t.node && n.Unschedulable })
+func (t *tracker) returns(v view, p *upgrade.Pod) string {
+	cordoned := slices.ContainsFunc(v.Nodes, func(n upgrade.Node) bool { return n.Name == p.Node && n.Unschedulable })
 	why, whose := "tolerates the cordon", "tolerate the cordon"
 	if !cordoned {
 		why, whose = "found the node uncordoned", "find the node uncordoned"
@@ -155,7 +258,7 @@ func passing(w upgrade.Waiting, holds bool) (upgrade.Waiting, bool) {
 	return w, holds
 }
 
-func orWorkload(p upgrade.Pod) string {
+func orWorkload(p *upgrade.Pod) string {
 	if len(p.Budgets) > 0 {
 		return "PodDisruptionBudget " + p.Budgets[0]
 	}
@@ -163,17 +266,17 @@ func orWorkload(p upgrade.Pod) string {
 }
 
 // unguarded says why a pod that no budget protects must wait: no budget is not a licence to take all replicas at once, so such
-// a workload loses its next pod when it is as available as it was.
-func (t *tracker) unguarded(v view, p upgrade.Pod) string {
+// a workload loses its next pod when few enough of them are away.
+func (t *tracker) unguarded(v view, p *upgrade.Pod, now *turn) string {
 	uid := p.Workload.UID
 	switch {
 	case !p.Ready || uid == "":
 		return ""
-	case t.unanswered(v, p):
+	case now.unsureBeside(p):
 		return "another of them may be leaving"
-	case t.lost[uid] != nil:
+	case t.lost[uid] != nil && v.missing[uid] >= t.mayMiss(v.State, p.Workload):
 		return v.short[uid]
-	case t.options.Resumed:
+	case t.lost[uid] == nil && t.options.Resumed:
 		if ready, wanted := t.readyPods(v.of[uid]), t.wanted(v.State, uid); ready < wanted {
 			return fmt.Sprintf("%d of %d are Ready", ready, wanted)
 		}
@@ -181,14 +284,17 @@ func (t *tracker) unguarded(v view, p upgrade.Pod) string {
 	return ""
 }
 
-// unanswered tells that it is not known whether another pod of p's workload was evicted: the API was asked a moment ago and did not say.
-func (t *tracker) unanswered(v view, p upgrade.Pod) bool {
-	for uid, other := range v.here {
-		a := t.attempts[uid]
-		if uid == p.UID || a == nil || t.isLeaving(other) || !slices.Equal(a.slots, slots(p)) {
-			continue
-		}
-		if a.answer.Kind == upgrade.NotNow && v.now.Before(a.notBefore) {
+func (t *tracker) unguardedPace(v view, p *upgrade.Pod) string {
+	if n := t.mayMiss(v.State, p.Workload); n > 1 {
+		return fmt.Sprintf("%d at a time", n)
+	}
+	return "one at a time"
+}
+
+// unsureBeside tells that it is not known whether another pod of p's workload was evicted: the API was asked a moment ago and did not say.
+func (now *turn) unsureBeside(p *upgrade.Pod) bool {
+	for _, key := range slots(p) {
+		if slices.ContainsFunc(now.unsure[key], func(uid string) bool { return uid != p.UID }) {
 			return true
 		}
 	}
@@ -196,8 +302,8 @@ func (t *tracker) unanswered(v view, p upgrade.Pod) bool {
 }
 
 // budgetHolds asks the cached budget, and the last answer about p.
-func (t *tracker) budgetHolds(d *decision, v view, p upgrade.Pod, a *attempt) (upgrade.Waiting, bool) {
-	w := upgrade.Waiting{Object: p.Ref(), Node: t.node}
+func (t *tracker) budgetHolds(d *decision, v view, p *upgrade.Pod, a *attempt) (upgrade.Waiting, bool) {
+	w := upgrade.Waiting{Object: p.Ref(), Node: p.Node}
 	var b upgrade.Budget
 	if len(p.Budgets) == 1 {
 		b = v.Budgets[p.Budgets[0]]
@@ -215,7 +321,7 @@ func (t *tracker) budgetHolds(d *decision, v view, p upgrade.Pod, a *attempt) (u
 		}
 		return w, false
 	}
-	if w.Budget == "" || b.Allowed > 0 && b.Current && !t.stale(b) || b.Frees(p) {
+	if w.Budget == "" || b.Allowed > 0 && b.Current && !t.stale(b) || b.Frees(*p) {
 		return w, false
 	}
 	// The cache says no. The API is asked all the same now and then, in case the cache is behind.
@@ -241,10 +347,29 @@ func budgetReason(b upgrade.Budget) string {
 
 // stale tells that the cache has not yet seen what our own last eviction did to the budget.
 func (t *tracker) stale(b upgrade.Budget) bool {
-	for _, a := range t.attempts {
-		if a.answer.Kind == upgrade.Accepted && a.revisions[b.Key()] == b.Revision {
-			return true
-		}
+	at, ok := t.spent[b.Key()]
+	return ok && at == b.Revision
+}
+
+// shareHolds asks whether one more may go where several nodes are drained at once. The last question is about room, which is taken then.
+func (t *tracker) shareHolds(v view, p *upgrade.Pod, now *turn) (upgrade.Waiting, bool) {
+	w := upgrade.Waiting{Object: p.Ref(), Node: p.Node, Passing: true}
+	switch {
+	case t.options.Parallel.One():
+		return w, false
+	case now.inFlight >= mostInFlight:
+		w.Reason = fmt.Sprintf("waits its turn: %d evictions are under way", now.inFlight)
+		return w, true
+	case p.Ready && t.mayBeAway > 0 && now.away >= t.mayBeAway:
+		w.Reason = fmt.Sprintf("waits its turn: %d away, and no more than a quarter of all that move may be", now.away)
+		return w, true
 	}
-	return false
+	if now.room == nil {
+		now.room = t.newRoom(v)
+	}
+	if len(now.room) > 0 && !now.room.reserve(p.Requests) {
+		w.Reason, w.Passing = "waits for room: no node that it could go to has enough left for what it requests", false
+		return w, true
+	}
+	return w, false
 }

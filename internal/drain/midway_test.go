@@ -82,7 +82,7 @@ func TestAnEventEndsAWaitAtOnce(t *testing.T) {
 		budget.Allowed, budget.Revision = 1, "another"
 		time.AfterFunc(7*time.Second, func() { m.set(func(s *upgrade.State) { s.Budgets = map[string]upgrade.Budget{"ns/web": budget} }) })
 		var after time.Duration
-		_, _ = Node(t.Context(), m, "old", Options{Timeout: time.Minute, Notify: func(e upgrade.Event) {
+		_, _ = Nodes(t.Context(), m, []Node{{Name: "old"}}, Options{Timeout: time.Minute, Notify: func(_ string, e upgrade.Event) {
 			if e.Kind == upgrade.PodEvicted && after == 0 {
 				after = time.Since(start)
 			}

@@ -26,7 +26,7 @@ func (s *scene) goOn(first upgrade.Baseline, moved ...string) {
 	if err := json.Unmarshal(data, &read); err != nil {
 		s.Fatal(err)
 	}
-	s.options.Baseline, s.options.Moved = &read, map[string]bool{}
+	s.first, s.options.Moved = &read, map[string]bool{}
 	for _, uid := range moved {
 		s.options.Moved[uid] = true
 	}
@@ -204,7 +204,7 @@ func TestTimeInWhichTheAPIIsAwayDoesNotCountAndNothingIsToldOfIt(t *testing.T) {
 		start := time.Now()
 		time.AfterFunc(30*time.Second, func() { m.set(func(s *upgrade.State) { s.Away = true }) })
 		time.AfterFunc(10*time.Minute, func() { m.set(func(s *upgrade.State) { s.Away = false }) })
-		_, err := Node(t.Context(), m, "old", Options{Timeout: time.Minute, Notify: func(e upgrade.Event) {
+		_, err := Nodes(t.Context(), m, []Node{{Name: "old"}}, Options{Timeout: time.Minute, Notify: func(_ string, e upgrade.Event) {
 			if e.Kind == upgrade.DrainWaits {
 				told = append(told, time.Since(start))
 			}
@@ -229,7 +229,7 @@ func TestReasonsThatChangeForAMomentAreNotToldAgain(t *testing.T) {
 		told := 0
 		time.AfterFunc(20*time.Second, func() { m.set(func(s *upgrade.State) { s.Pods[0].EndsBy = time.Now().Add(time.Hour) }) })
 		time.AfterFunc(21*time.Second, func() { m.set(func(s *upgrade.State) { s.Pods[0].EndsBy = time.Time{} }) })
-		_, _ = Node(t.Context(), m, "old", Options{Timeout: 50 * time.Second, Notify: func(e upgrade.Event) {
+		_, _ = Nodes(t.Context(), m, []Node{{Name: "old"}}, Options{Timeout: 50 * time.Second, Notify: func(_ string, e upgrade.Event) {
 			if e.Kind == upgrade.DrainWaits {
 				told++
 			}
@@ -249,7 +249,7 @@ func TestAnEvictionUnderWayIsGivenAMomentWhenTheDrainIsStopped(t *testing.T) {
 			stopped = time.Now()
 			cancel(errors.New("stop"))
 		})
-		_, err := Node(ctx, m, "old", Options{Timeout: time.Minute, Notify: func(upgrade.Event) {}})
+		_, err := Nodes(ctx, m, []Node{{Name: "old"}}, Options{Timeout: time.Minute, Notify: func(string, upgrade.Event) {}})
 		if took := time.Since(stopped); err == nil || took != lastCalls {
 			t.Errorf("error %v, %s after it was stopped", err, took)
 		}
@@ -262,7 +262,7 @@ func TestAnEvictionUnderWayIsGivenAMomentWhenTheDrainIsStopped(t *testing.T) {
 func TestAForcedPodIsDeletedAndNotEvicted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMute(0)
-		_, _ = Node(t.Context(), m, "old", Options{Timeout: 5 * time.Second, Forced: map[string]bool{"web-1": true}, Notify: func(upgrade.Event) {}})
+		_, _ = Nodes(t.Context(), m, []Node{{Name: "old"}}, Options{Timeout: 5 * time.Second, Forced: map[string]bool{"web-1": true}, Notify: func(string, upgrade.Event) {}})
 		if len(m.deleted) != 1 || len(m.evicted) != 0 {
 			t.Errorf("deleted %v, evicted %v", m.deleted, m.evicted)
 		}

@@ -1,6 +1,7 @@
 package drain
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -20,9 +21,12 @@ const (
 
 // decision is what a drain does next.
 type decision struct {
+	// begin are the nodes whose drains begin with this decision, before anything of it is done, and ended those that are drained.
+	begin   []Node
+	ended   []string
 	evict   []upgrade.Pod
 	waiting []upgrade.Waiting
-	events  []upgrade.Event
+	events  []event
 	// wake is when to decide again if nothing happens, zero for not.
 	wake time.Time
 	done bool
@@ -30,6 +34,7 @@ type decision struct {
 
 // attempt is what is known about evicting one pod.
 type attempt struct {
+	node     string
 	inFlight bool
 	answer   upgrade.Answer
 	slots    []string
@@ -39,10 +44,13 @@ type attempt struct {
 	notBefore time.Time
 }
 
-// tracker decides what to do next about one node, from the cluster's state and the time alone.
+// tracker decides what to do next about some nodes, from the cluster's state and the time alone.
 type tracker struct {
-	node    string
 	options Options
+	// pending are the nodes whose drains have not begun, in order, and active since when those that have take, by name. Where nodes are
+	// drained at once a node's time begins anew with all progress that it may have waited for.
+	pending []Node
+	active  map[string]time.Time
 	// before is how many pods of each workload were Ready when the drain began, by UID.
 	before map[string]int
 	// foreign are workloads of kinds that State does not list by themselves, as they were when the drain began.
@@ -55,15 +63,20 @@ type tracker struct {
 	original map[string]bool
 	// unserved are Services (as workload UID/namespace/name) that did not list a Ready pod of the workload even before.
 	unserved map[string]bool
-	// seen are the pods that were on the node when last looked at and had to leave it, by UID.
-	seen map[string]upgrade.Pod
+	// seen are the pods that were on a node when last looked at and had to leave it, by UID.
+	seen map[string]*upgrade.Pod
 	// leaving is since when pods are on their way out, by UID.
 	leaving map[string]time.Time
-	// lost is when pods of each workload began to leave, and replaced how many of them have a Ready replacement.
-	lost     map[string][]time.Time
+	// lost are the pods of each workload that began to leave, in order, and replaced how many of them have a Ready replacement.
+	lost     map[string][]departure
 	replaced map[string]int
 	attempts map[string]*attempt
-	// back are the pods that came up on the node after their workload had lost one there, by the workload's UID. Such a pod may have been
+	// spent is the revision that each budget had when the last eviction that took from it was posted.
+	spent map[string]string
+	// startUp is how long the pods of each workload take to start, and mayBeAway how many pods may be away at once in all, 0 for any number.
+	startUp   map[string]time.Duration
+	mayBeAway int
+	// back are the pods that came up on a node that is drained after their workload had lost one there, by the workload's UID. Such a pod may have been
 	// bound a moment before the scheduler knew of the cordon; returning are the workloads of which another one came up after one of these
 	// had left in turn: they tolerate the cordon, and evicting more of them would never end.
 	back      map[string][]string
@@ -71,11 +84,27 @@ type tracker struct {
 	// held is why each pod was last held back.
 	held  map[string]upgrade.Waiting
 	moves []upgrade.Move
-	// arrivals are the replacements that became Ready, of each workload and in order.
+	// unpaired are the moves without a replacement, by their places, and arrivals the replacements that became Ready and stand in for no pod
+	// that is gone yet, of each workload and in order. paired counts those that do.
+	unpaired map[string][]int
 	arrivals map[string][]arrival
+	paired   int
 	// news are events that happened between two decisions.
-	news  []upgrade.Event
+	news  []event
 	began time.Time
+}
+
+// departure is a pod that began to leave a node.
+type departure struct {
+	node     string
+	at       time.Time
+	requests upgrade.Resources
+}
+
+// event is something that happened in the drain of a node.
+type event struct {
+	node string
+	upgrade.Event
 }
 
 // arrival is a replacement that became Ready.
@@ -84,17 +113,14 @@ type arrival struct {
 	after time.Duration
 }
 
-func newTracker(node string, o Options, s upgrade.State) *tracker {
+func newTracker(nodes []Node, o Options, s upgrade.State) *tracker {
 	t := &tracker{
-		node: node, options: o, foreign: map[string]upgrade.Workload{}, homeless: map[string]bool{},
-		before: map[string]int{}, known: map[string]bool{}, unserved: map[string]bool{}, seen: map[string]upgrade.Pod{},
-		leaving: map[string]time.Time{}, lost: map[string][]time.Time{}, replaced: map[string]int{}, attempts: map[string]*attempt{}, held: map[string]upgrade.Waiting{},
-		arrivals: map[string][]arrival{}, back: map[string][]string{}, returning: map[string]bool{}, original: map[string]bool{},
+		options: o, pending: nodes, active: map[string]time.Time{}, foreign: map[string]upgrade.Workload{}, homeless: map[string]bool{},
+		before: map[string]int{}, known: map[string]bool{}, unserved: map[string]bool{}, seen: map[string]*upgrade.Pod{},
+		leaving: map[string]time.Time{}, lost: map[string][]departure{}, replaced: map[string]int{}, attempts: map[string]*attempt{}, held: map[string]upgrade.Waiting{},
+		spent: map[string]string{}, unpaired: map[string][]int{}, arrivals: map[string][]arrival{}, back: map[string][]string{}, returning: map[string]bool{}, original: map[string]bool{},
 	}
-	first := o.Baseline
-	if first == nil {
-		first = &upgrade.Baseline{}
-	}
+	first := merge(nodes)
 	for _, p := range s.Pods {
 		t.known[p.UID], t.original[p.UID] = true, true
 		if foreign(s, p) {
@@ -118,13 +144,60 @@ func newTracker(node string, o Options, s upgrade.State) *tracker {
 	for _, key := range first.Unserved {
 		t.unserved[key] = true
 	}
-	for _, r := range first.Pods {
-		if slices.Contains(first.Foreign, r.Workload.UID) {
+	for _, n := range nodes {
+		t.remember(n)
+	}
+	t.weigh(s)
+	return t
+}
+
+// merge joins what the drains of the nodes found when they first began. Those that began first found the most.
+func merge(nodes []Node) upgrade.Baseline {
+	all := upgrade.Baseline{Ready: map[string]int{}}
+	for _, n := range nodes {
+		if n.Baseline == nil {
+			continue
+		}
+		for uid, ready := range n.Baseline.Ready {
+			all.Ready[uid] = max(all.Ready[uid], ready)
+		}
+		all.Homeless = append(all.Homeless, n.Baseline.Homeless...)
+		all.Unserved = append(all.Unserved, n.Baseline.Unserved...)
+	}
+	return all
+}
+
+// remember takes in which pods the node had when its drain first began: those that are gone have left it meanwhile.
+func (t *tracker) remember(n Node) {
+	if n.Baseline == nil {
+		return
+	}
+	for _, r := range n.Baseline.Pods {
+		if slices.Contains(n.Baseline.Foreign, r.Workload.UID) {
 			t.foreign[r.Workload.UID] = ofUnknownSize(r.Workload)
 		}
-		t.seen[r.Pod.UID] = upgrade.Pod{Namespace: r.Pod.Namespace, Name: r.Pod.Name, UID: r.Pod.UID, Node: node, Workload: r.Workload}
+		t.seen[r.Pod.UID] = &upgrade.Pod{Namespace: r.Pod.Namespace, Name: r.Pod.Name, UID: r.Pod.UID, Node: n.Name, Workload: r.Workload}
 	}
-	return t
+}
+
+// begin begins drains while there may be more at once. What a drain that begins beside others is measured against is what was there before
+// any of them.
+func (t *tracker) begin(d *decision, s upgrade.State, now time.Time) {
+	for len(t.pending) > 0 && len(t.active) < t.options.Parallel.Of(len(t.active)+len(t.pending)) {
+		n := t.pending[0]
+		t.pending = t.pending[1:]
+		t.active[n.Name] = now
+		if n.Baseline == nil {
+			b := Observe(s, n.Name)
+			for uid := range b.Ready {
+				b.Ready[uid] = t.before[uid]
+			}
+			b.Homeless = slices.DeleteFunc(b.Homeless, func(uid string) bool { return !t.homeless[uid] })
+			b.Unserved = slices.DeleteFunc(b.Unserved, func(key string) bool { return !t.unserved[key] })
+			n.Baseline = &b
+		}
+		d.begin = append(d.begin, n)
+	}
 }
 
 // foreign tells that the pod's workload is of a kind that State does not list.
@@ -175,29 +248,43 @@ func Observe(s upgrade.State, node string) upgrade.Baseline {
 	return b
 }
 
-// view is the cluster's state at one time, sorted for the drain of one node.
+// view is the cluster's state at one time, sorted for the drains that are on.
 type view struct {
 	upgrade.State
 	now time.Time
 	// of are the pods of each workload, by its UID.
-	of map[string][]upgrade.Pod
-	// here are the pods that have to leave the node, by UID.
-	here map[string]upgrade.Pod
-	// short says, for each workload that the gate holds for, how many of its pods are available.
-	short map[string]string
+	of map[string][]*upgrade.Pod
+	// leave are the pods that have to leave the nodes, in the order of State.Pods, and here the same by UID.
+	leave []*upgrade.Pod
+	here  map[string]*upgrade.Pod
+	// missing is how many available pods each workload lacks that the gate holds for, and short says so.
+	missing map[string]int
+	short   map[string]string
 }
 
 func (t *tracker) look(s upgrade.State, now time.Time) view {
-	v := view{State: s, now: now, of: map[string][]upgrade.Pod{}, here: map[string]upgrade.Pod{}, short: map[string]string{}}
-	for _, p := range s.Pods {
-		if p.Workload.UID != "" {
-			v.of[p.Workload.UID] = append(v.of[p.Workload.UID], p)
+	v := view{
+		State: s, now: now, of: map[string][]*upgrade.Pod{}, here: map[string]*upgrade.Pod{}, missing: map[string]int{}, short: map[string]string{},
+	}
+	for i := range s.Pods {
+		p := &s.Pods[i] // a pod is large, and there are many
+		if uid := p.Workload.UID; uid != "" {
+			v.of[uid] = append(v.of[uid], p)
 		}
-		if p.Node == t.node && p.Disposition() != upgrade.Stays {
+		if _, on := t.active[p.Node]; on && t.hasToLeave(p) {
+			v.leave = append(v.leave, p)
 			v.here[p.UID] = p
 		}
 	}
 	return v
+}
+
+// hasToLeave tells that the pod is not one of those that leave with their node.
+func (t *tracker) hasToLeave(p *upgrade.Pod) bool {
+	if t.options.Restarted != nil {
+		return t.options.Restarted[p.Workload.UID] && !p.Finished
+	}
+	return p.Disposition() != upgrade.Stays
 }
 
 // next decides. What an earlier decision has under way is not decided again.
@@ -207,6 +294,9 @@ func (t *tracker) next(s upgrade.State, now time.Time) decision {
 	}
 	d := decision{events: t.news}
 	t.news = nil
+	if !s.Away {
+		t.begin(&d, s, now)
+	}
 	v := t.look(s, now)
 	t.seeDepartures(&d, v)
 	t.seeReplacements(&d, v)
@@ -218,50 +308,133 @@ func (t *tracker) next(s upgrade.State, now time.Time) decision {
 			Object: upgrade.Ref{Kind: "Kubernetes", Name: "API"}, Reason: "cannot be read, so the rest may be out of date: " + s.Trouble,
 		})
 	}
-	d.done = len(v.here) == 0 && len(gate) == 0 && !t.anyInFlight()
+	t.end(&d, v)
+	d.done = len(t.active)+len(t.pending) == 0
 	return d
 }
 
-func (t *tracker) anyInFlight() bool {
+// end ends the drains of the nodes that are empty and whose gates are passed.
+func (t *tracker) end(d *decision, v view) {
+	busy := map[string]bool{}
+	for _, p := range v.leave {
+		busy[p.Node] = true
+	}
 	for _, a := range t.attempts {
-		if a.inFlight {
-			return true
+		busy[a.node] = busy[a.node] || a.inFlight
+	}
+	for _, uid := range t.losers() {
+		for _, l := range t.notReplaced(v, uid) {
+			busy[l.node] = true
 		}
 	}
-	return false
+	for _, node := range slices.Sorted(maps.Keys(t.active)) {
+		if busy[node] {
+			continue
+		}
+		delete(t.active, node)
+		d.ended = append(d.ended, node)
+		d.wakeAt(v.now) // for the next one
+	}
+}
+
+// notReplaced are the pods that the workload lost and still lacks a replacement of. Which replacement is whose is nobody's choice: the first that
+// left are the first that are replaced.
+func (t *tracker) notReplaced(v view, uid string) []departure {
+	lost := t.lost[uid]
+	return lost[len(lost)-min(len(lost), v.missing[uid]):]
+}
+
+// names are the nodes whose drains are on, for people.
+func (t *tracker) names() string {
+	names := slices.Sorted(maps.Keys(t.active))
+	if len(names) == 1 {
+		return "node " + names[0]
+	}
+	return "nodes " + strings.Join(names, ", ")
+}
+
+// late returns the node whose time ended first, and when, or when the first one will; "" for none.
+func (t *tracker) late() (node string, at time.Time) {
+	for _, name := range slices.Sorted(maps.Keys(t.active)) {
+		if end := t.active[name].Add(t.options.Timeout); node == "" || end.Before(at) {
+			node, at = name, end
+		}
+	}
+	return node, at
+}
+
+// prolong gives all drains time in which nothing could be done.
+func (t *tracker) prolong(by time.Duration) {
+	for node := range t.active {
+		t.active[node] = t.active[node].Add(by)
+	}
+}
+
+// progressed gives time to every node that may have waited for a pod of the workload: they share its budget.
+func (t *tracker) progressed(v view, workload string, now time.Time) {
+	if t.options.Parallel.One() {
+		return
+	}
+	for _, p := range v.leave {
+		if p.Workload.UID == workload {
+			t.active[p.Node] = now
+		}
+	}
+	for _, l := range t.lost[workload] {
+		if _, on := t.active[l.node]; on {
+			t.active[l.node] = now
+		}
+	}
 }
 
 // seeDepartures notes which pods have begun to leave and which are gone. A pod that left without our doing (its kubelet, a
 // person, a rollout) is progress all the same, and its workload is held to the gate.
 func (t *tracker) seeDepartures(d *decision, v view) {
-	for _, p := range sorted(v.here) {
+	for _, p := range v.leave {
 		t.seen[p.UID] = p
 		t.seeReturn(p)
 		if p.Terminating() {
 			t.leave(p, v.now)
 		}
 	}
-	for _, p := range sorted(t.seen) {
-		if _, still := v.here[p.UID]; still {
-			continue
-		}
+	for _, p := range t.departed(v) {
 		delete(t.seen, p.UID)
+		if a := t.attempts[p.UID]; a != nil && !a.inFlight {
+			delete(t.attempts, p.UID)
+		}
 		if _, leaving := t.leaving[p.UID]; !leaving && finished(v, p) {
 			continue
 		}
 		since := t.leave(p, v.now)
+		t.progressed(v, p.Workload.UID, v.now)
 		if t.options.Moved[p.UID] {
 			continue
 		}
-		t.moves = append(t.moves, upgrade.Move{Pod: p.Ref(), Workload: p.Workload, Node: t.node, At: v.now})
-		d.events = append(d.events, upgrade.Event{
+		t.unpaired[p.Workload.UID] = append(t.unpaired[p.Workload.UID], len(t.moves))
+		t.moves = append(t.moves, upgrade.Move{Pod: p.Ref(), Workload: p.Workload, Node: p.Node, At: v.now})
+		d.events = append(d.events, event{p.Node, upgrade.Event{
 			Kind: upgrade.PodGone, Pod: p.Ref(), Workload: p.Workload, Took: upgrade.Seconds(v.now.Sub(since)),
-		})
+		}})
+		t.pair(p.Workload.UID)
 	}
 }
 
-// seeReturn notes that the pod came up on the node after its workload had lost one here.
-func (t *tracker) seeReturn(p upgrade.Pod) {
+// departed are the pods that are not on their nodes any more, in the order of their names.
+func (t *tracker) departed(v view) []*upgrade.Pod {
+	var gone []*upgrade.Pod
+	for uid, p := range t.seen {
+		if v.here[uid] == nil {
+			gone = append(gone, p)
+		}
+	}
+	slices.SortFunc(gone, func(a, b *upgrade.Pod) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name), cmp.Compare(a.UID, b.UID))
+	})
+	return gone
+}
+
+// seeReturn notes that the pod came up on a node that is drained after its workload had lost one here.
+func (t *tracker) seeReturn(p *upgrade.Pod) {
 	uid := p.Workload.UID
 	if t.original[p.UID] || len(t.lost[uid]) == 0 || slices.Contains(t.back[uid], p.UID) {
 		return
@@ -275,18 +448,18 @@ func (t *tracker) seeReturn(p upgrade.Pod) {
 
 // finished tells that the pod is still there and does not have to leave any more. (A pod that is being deleted ends in the same
 // phases, a moment before it is gone.)
-func finished(v view, p upgrade.Pod) bool {
+func finished(v view, p *upgrade.Pod) bool {
 	return slices.ContainsFunc(v.Pods, func(now upgrade.Pod) bool { return now.UID == p.UID && now.Finished })
 }
 
 // leave notes, once, that the pod is leaving, and returns since when.
-func (t *tracker) leave(p upgrade.Pod, now time.Time) time.Time {
+func (t *tracker) leave(p *upgrade.Pod, now time.Time) time.Time {
 	if since, ok := t.leaving[p.UID]; ok {
 		return since
 	}
 	t.leaving[p.UID] = now
 	if p.Disposition() == upgrade.Moves {
-		t.lost[p.Workload.UID] = append(t.lost[p.Workload.UID], now)
+		t.lost[p.Workload.UID] = append(t.lost[p.Workload.UID], departure{p.Node, now, p.Requests})
 	}
 	return now
 }
@@ -299,30 +472,33 @@ func (t *tracker) seeReplacements(d *decision, v view) {
 				continue
 			}
 			t.known[p.UID] = true
-			e := upgrade.Event{Kind: upgrade.PodReplaced, Pod: p.Ref(), Workload: p.Workload, Node: p.Node}
+			t.progressed(v, uid, v.now)
+			e := event{t.lost[uid][0].node, upgrade.Event{Kind: upgrade.PodReplaced, Pod: p.Ref(), Workload: p.Workload, Node: p.Node}}
 			if lost := t.lost[uid]; t.replaced[uid] < len(lost) {
-				e.Took = upgrade.Seconds(v.now.Sub(lost[t.replaced[uid]]))
+				left := lost[t.replaced[uid]]
+				e.node, e.Took = left.node, upgrade.Seconds(v.now.Sub(left.at))
 				t.replaced[uid]++
 				t.arrivals[uid] = append(t.arrivals[uid], arrival{p.Node, time.Duration(e.Took)})
+				t.pair(uid)
 			}
 			d.events = append(d.events, e)
 		}
 	}
 }
 
-// result is what the drain did so far: each pod that left is paired with a replacement of its workload, in the order of their times.
-func (t *tracker) result() Result {
-	paired := map[string]int{}
-	moves := slices.Clone(t.moves)
-	for i, m := range moves {
-		if n := paired[m.Workload.UID]; n < len(t.arrivals[m.Workload.UID]) {
-			there := t.arrivals[m.Workload.UID][n]
-			moves[i].To, moves[i].After = there.node, upgrade.Seconds(there.after)
-			paired[m.Workload.UID]++
-		}
+// pair gives the workload's pods that left the replacements that came up, each in the order of their times.
+func (t *tracker) pair(uid string) {
+	moves, arrivals := t.unpaired[uid], t.arrivals[uid]
+	n := min(len(moves), len(arrivals))
+	for i := range n {
+		t.moves[moves[i]].To, t.moves[moves[i]].After = arrivals[i].node, upgrade.Seconds(arrivals[i].after)
 	}
-	return Result{Moves: moves}
+	t.paired += n
+	t.unpaired[uid], t.arrivals[uid] = moves[n:], arrivals[n:]
 }
+
+// result is what the drain did so far. It is only valid until the next decision.
+func (t *tracker) result() Result { return Result{Moves: t.moves, Replaced: t.paired} }
 
 // losers are the UIDs of the workloads that lost a pod here, sorted.
 func (t *tracker) losers() []string { return slices.Sorted(maps.Keys(t.lost)) }
@@ -333,13 +509,14 @@ func (t *tracker) answered(p upgrade.Pod, answer upgrade.Answer, now time.Time) 
 	a.inFlight, a.answer = false, answer
 	if answer.Kind == upgrade.Accepted {
 		delete(t.held, p.UID)
-		t.leave(p, now)
-		t.news = append(t.news, upgrade.Event{Kind: upgrade.PodEvicted, Pod: p.Ref(), Workload: p.Workload})
+		maps.Copy(t.spent, a.revisions)
+		t.leave(&p, now)
+		t.news = append(t.news, event{p.Node, upgrade.Event{Kind: upgrade.PodEvicted, Pod: p.Ref(), Workload: p.Workload}})
 		a.notBefore = now.Add(retryLast)
 		return
 	}
 	if answer.Kind == upgrade.AlreadyGone {
-		t.leave(p, now) // the cache is behind, and its workload has lost it
+		t.leave(&p, now) // the cache is behind, and its workload has lost it
 	}
 	a.notBefore = now.Add(max(answer.RetryAfter, min(retryLast, retryFirst<<min(a.tries-1, 4))))
 }
@@ -348,10 +525,4 @@ func (d *decision) wakeAt(at time.Time) {
 	if d.wake.IsZero() || at.Before(d.wake) {
 		d.wake = at
 	}
-}
-
-func sorted(pods map[string]upgrade.Pod) []upgrade.Pod {
-	list := slices.Collect(maps.Values(pods))
-	slices.SortFunc(list, func(a, b upgrade.Pod) int { return strings.Compare(a.Key()+a.UID, b.Key()+b.UID) })
-	return list
 }

@@ -14,10 +14,12 @@ import (
 
 var t0 = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
-// scene is a cluster's state that a test changes by hand, and a tracker of node "old".
+// scene is a cluster's state that a test changes by hand, and a tracker of node "old" or, where a test says so, of others.
 type scene struct {
 	*testing.T
 	upgrade.State
+	olds    []string
+	first   *upgrade.Baseline
 	now     time.Time
 	options Options
 	tracker *tracker
@@ -76,14 +78,21 @@ func (s *scene) terminating(name string) {
 	s.get(name).EndsBy = s.now.Add(30 * time.Second)
 }
 
+func (s *scene) nodes() []Node {
+	if len(s.olds) == 0 {
+		return []Node{{Name: "old", Baseline: s.first}}
+	}
+	var nodes []Node
+	for _, name := range s.olds {
+		nodes = append(nodes, Node{Name: name})
+	}
+	return nodes
+}
+
 // next decides and checks which pods are evicted.
 func (s *scene) next(evicted ...string) {
 	s.Helper()
-	if s.tracker == nil {
-		s.tracker = newTracker("old", s.options, s.State)
-	}
-	s.Pods = slices.Clone(s.Pods)
-	s.last = s.tracker.next(s.State, s.now)
+	s.decide()
 	var got []string
 	for _, p := range s.last.evict {
 		got = append(got, p.Name)
@@ -91,6 +100,16 @@ func (s *scene) next(evicted ...string) {
 	if diff := cmp.Diff(evicted, got); diff != "" {
 		s.Errorf("evicted (-want +got):\n%s", diff)
 	}
+}
+
+// decide has the tracker decide by a State that is as those of a cluster: sorted, and never changed afterwards.
+func (s *scene) decide() {
+	if s.tracker == nil {
+		s.tracker = newTracker(s.nodes(), s.options, s.State)
+	}
+	state := s.State
+	state.Pods = slices.SortedStableFunc(slices.Values(s.Pods), func(a, b upgrade.Pod) int { return strings.Compare(a.Name, b.Name) })
+	s.last = s.tracker.next(state, s.now)
 }
 
 func (s *scene) answer(pod string, kind upgrade.AnswerKind, message string) {
@@ -374,7 +393,7 @@ func TestPodsThatNobodyMakesAgainStayWithoutConsentAndGoWithIt(t *testing.T) {
 			s.pod("bare", "", "old").Orphan = controller
 			s.next()
 			s.waits("Pod ns/bare: no controller will make it again, and allow-bare-pods was not given")
-			s.tracker = newTracker("old", Options{LoseBarePods: true}, s.State)
+			s.tracker = newTracker(s.nodes(), Options{LoseBarePods: true}, s.State)
 			s.next("bare")
 			s.answer("bare", upgrade.Accepted, "")
 			s.gone("bare")

@@ -39,12 +39,7 @@ func blocks(w upgrade.Waiting) bool { return !w.Passing }
 
 // made takes in what the drain did so far, and that it waits no more.
 func (p *progress) made(ctx context.Context, result drain.Result, waiting []upgrade.Waiting) {
-	known := len(result.Moves)
-	for _, m := range result.Moves {
-		if m.To != "" {
-			known++
-		}
-	}
+	known := len(result.Moves) + result.Replaced
 	goesOn := len(p.e.run.Waiting) > 0 && !slices.ContainsFunc(waiting, blocks)
 	if !goesOn && (known == p.known || time.Since(p.saved) < recordPace) {
 		return

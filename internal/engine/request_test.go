@@ -451,9 +451,14 @@ func TestACrashAtAnySaveIsGoneOnFrom(t *testing.T) {
 		once  []string
 		state upgrade.RunState
 		pool  string
+		// drains are how many nodes are drained at once, and saves how many saves there are at least.
+		drains upgrade.Drains
+		saves  int
 	}{
-		{"forward", newCluster, []string{"create", "evict web-0", "evict web-1", "delete old"}, upgrade.Succeeded, "old-1-34-2"},
-		{"back", blocked, []string{"create", "evict web-0x", "delete old-1-34-2"}, upgrade.RolledBack, "old"},
+		{"forward", newCluster, []string{"create", "evict web-0", "evict web-1", "delete old"}, upgrade.Succeeded, "old-1-34-2", 1, 15},
+		{"back", blocked, []string{"create", "evict web-0x", "delete old-1-34-2"}, upgrade.RolledBack, "old", 1, 15},
+		{"forward at once", newCluster, []string{"create", "evict web-0", "evict web-1", "delete old"}, upgrade.Succeeded, "old-1-34-2", upgrade.AutoDrains, 14},
+		{"back at once", blocked, []string{"create", "evict web-0x", "delete old-1-34-2"}, upgrade.RolledBack, "old", upgrade.AutoDrains, 14},
 	} {
 		for k, crashed := 1, true; crashed; k++ {
 			crashed = false
@@ -461,7 +466,7 @@ func TestACrashAtAnySaveIsGoneOnFrom(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					c, r := test.make(), &record{}
 					run := planned(t, c)
-					run.Plan.Options.OnFailure = upgrade.RollbackOnFailure
+					run.Plan.Options.OnFailure, run.Plan.Options.Parallel = upgrade.RollbackOnFailure, test.drains
 					if err := r.Save(t.Context(), run); err != nil {
 						t.Fatal(err)
 					}
@@ -495,7 +500,7 @@ func TestACrashAtAnySaveIsGoneOnFrom(t *testing.T) {
 					}
 				})
 			}
-			if !crashed && k < 15 {
+			if !crashed && k < test.saves {
 				t.Errorf("%s: only %d saves", test.name, k)
 			}
 		}

@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
-	"github.com/upshift-k8s/upshift/internal/drain"
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
 
@@ -209,47 +207,6 @@ func (e *Engine) cordon(ctx context.Context, step upgrade.Step, n upgrade.Node) 
 	return nil
 }
 
-func (e *Engine) drainNode(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
-	progress := e.newProgress()
-	result, err := drain.Node(ctx, e.fenced(), step.Node, drain.Options{
-		Timeout:  time.Duration(pool.DrainTimeout),
-		Baseline: step.Baseline, Moved: e.moved(), Forced: e.forced(),
-		EvictJobs:    e.run.Plan.Options.Jobs == upgrade.EvictJobs,
-		LoseBarePods: slices.Contains(e.run.Granted, upgrade.AllowBarePods), LoseEmptyDirs: slices.Contains(e.run.Granted, upgrade.AllowEmptyDirLoss),
-		Resumed: pool.Adopt,
-		Notify: func(event upgrade.Event) {
-			event.Step = step
-			e.notify(event)
-			progress.waits(ctx, event)
-		},
-		Progress: func(result drain.Result, waiting []upgrade.Waiting) { progress.made(ctx, result, waiting) },
-	})
-	progress.ends(result)
-	if blocked := drain.AsBlocked(err); blocked != nil {
-		return &Paused{Problem: blocked.Error(), Waiting: blocked.Waiting, Next: remedies(blocked.Waiting)}
-	}
-	return err
-}
-
-// remedies are the commands with which a person finds out more about what a drain waits for.
-func remedies(waiting []upgrade.Waiting) []string {
-	var next []string
-	for _, w := range waiting {
-		command := "kubectl describe " + strings.ToLower(w.Object.Kind)
-		if w.Object.Namespace != "" {
-			command += " -n " + w.Object.Namespace
-		}
-		command += " " + w.Object.Name
-		if namespace, name, ok := strings.Cut(w.Budget, "/"); ok {
-			command = fmt.Sprintf("kubectl describe pdb -n %s %s", namespace, name)
-		}
-		if !slices.Contains(next, command) {
-			next = append(next, command)
-		}
-	}
-	return next
-}
-
 // soak waits until the last drain is long enough ago.
 func (e *Engine) soak(ctx context.Context) error {
 	last := time.Time{}
@@ -381,7 +338,7 @@ func (e *Engine) drainLatecomers(ctx context.Context, pool string, there upgrade
 		if err := e.cordon(ctx, step, n); err != nil {
 			return err
 		}
-		if err := e.step(ctx, step); err != nil {
+		if err := e.carryOut(ctx, []upgrade.Step{*e.run.Step(step.ID)}); err != nil {
 			return err
 		}
 	}

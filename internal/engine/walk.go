@@ -8,27 +8,43 @@ import (
 	"strings"
 	"time"
 
-	"github.com/upshift-k8s/upshift/internal/drain"
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
 
 // steps carries out the steps that are left, in order.
 func (e *Engine) steps(ctx context.Context) error {
-	// The list can grow while it is walked: nodes that joined a pool are drained too.
-	for i := 0; i < len(e.run.Steps); i++ {
-		step := e.run.Steps[i]
-		switch step.State {
-		case upgrade.StepDone, upgrade.StepSkipped, upgrade.StepDropped:
-			continue
+	for {
+		// The list can grow while it is walked: nodes that joined a pool are drained too.
+		next := e.nextSteps()
+		if len(next) == 0 {
+			return e.skipped("")
 		}
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err := e.step(ctx, step); err != nil {
+		if err := e.carryOut(ctx, next); err != nil {
 			return err
 		}
 	}
-	return e.skipped("")
+}
+
+// nextSteps is the first step that is left, and, where nodes are drained at once, the drains of the same pool that are left after it.
+func (e *Engine) nextSteps() []upgrade.Step {
+	var next []upgrade.Step
+	for _, s := range e.run.Steps {
+		switch s.State {
+		case upgrade.StepDone, upgrade.StepSkipped, upgrade.StepDropped:
+			continue
+		}
+		if len(next) > 0 && (s.Kind != upgrade.DrainNode || s.Pool != next[0].Pool) {
+			break
+		}
+		next = append(next, s)
+		if s.Kind != upgrade.DrainNode || e.run.Plan.Options.Parallel.One() {
+			break
+		}
+	}
+	return next
 }
 
 // skipped is an error that names the nodes, of a pool or of all, that a person had left out.
@@ -48,31 +64,44 @@ func (e *Engine) skipped(pool string) error {
 	}
 }
 
-// step carries out one step between two saves.
-func (e *Engine) step(ctx context.Context, step upgrade.Step) error {
-	pool, ok := e.poolPlan(step.Pool)
+// carryOut carries out one step, or the drains of some nodes of a pool, between two saves each.
+func (e *Engine) carryOut(ctx context.Context, steps []upgrade.Step) error {
+	pool, ok := e.poolPlan(steps[0].Pool)
 	if !ok {
-		return fmt.Errorf("step %s: the plan has no pool %s", step.ID, step.Pool)
+		return fmt.Errorf("step %s: the plan has no pool %s", steps[0].ID, steps[0].Pool)
 	}
 	if err := e.awaitAPI(ctx); err != nil {
 		return err
 	}
+	if steps[0].Kind == upgrade.DrainNode {
+		return e.drainNodes(ctx, steps, pool)
+	}
+	if err := e.begin(ctx, steps[0].ID); err != nil {
+		return err
+	}
+	return e.end(ctx, steps[0].ID, e.do(ctx, *e.run.Step(steps[0].ID), pool))
+}
+
+// begin notes that steps are carried out from now on.
+func (e *Engine) begin(ctx context.Context, ids ...string) error {
 	start := time.Now()
-	e.update(step.ID, func(s *upgrade.Step) {
-		s.State, s.StartedAt = upgrade.StepRunning, &start
-		if s.Kind == upgrade.DrainNode && s.Baseline == nil {
-			first := drain.Observe(e.Cluster.State(), s.Node)
-			s.Baseline = &first
-		}
-	})
+	for _, id := range ids {
+		e.update(id, func(s *upgrade.Step) { s.State, s.StartedAt = upgrade.StepRunning, &start })
+	}
 	if err := e.save(ctx); err != nil {
 		return err
 	}
-	step = *e.run.Step(step.ID)
-	e.notify(upgrade.Event{Kind: upgrade.StepStarted, Step: step})
-	err := e.do(ctx, step, pool)
+	for _, id := range ids {
+		e.notify(upgrade.Event{Kind: upgrade.StepStarted, Step: *e.run.Step(id)})
+	}
+	return nil
+}
+
+// end notes how a step ended, with which error, which it returns.
+func (e *Engine) end(ctx context.Context, id string, err error) error {
 	end := time.Now()
-	e.update(step.ID, func(s *upgrade.Step) {
+	step := *e.run.Step(id)
+	e.update(id, func(s *upgrade.Step) {
 		s.State, s.FinishedAt = upgrade.StepDone, &end
 		var paused *Paused
 		switch {
@@ -89,7 +118,7 @@ func (e *Engine) step(ctx context.Context, step upgrade.Step) error {
 	}
 	e.run.Waiting = nil
 	e.run.CountDrained()
-	e.notify(upgrade.Event{Kind: upgrade.StepFinished, Step: step, Took: upgrade.Seconds(end.Sub(start))})
+	e.notify(upgrade.Event{Kind: upgrade.StepFinished, Step: step, Took: upgrade.Seconds(end.Sub(*step.StartedAt))})
 	return e.save(ctx)
 }
 
@@ -136,8 +165,6 @@ func (e *Engine) do(ctx context.Context, step upgrade.Step, pool upgrade.PoolPla
 		return e.cordonPool(ctx, step, pool)
 	case upgrade.UncordonPool:
 		return e.uncordonPool(ctx, step.Pool)
-	case upgrade.DrainNode:
-		return e.drainNode(ctx, step, pool)
 	case upgrade.Soak:
 		return e.soak(ctx)
 	case upgrade.DeletePool:
@@ -159,6 +186,7 @@ func (e *Engine) notify(event upgrade.Event) {
 	e.notifying.Lock()
 	defer e.notifying.Unlock()
 	event.Time = time.Now()
+	event.AtOnce = event.Step.Kind == upgrade.DrainNode && !e.run.Plan.Options.Parallel.One()
 	// Only the goroutine that carries out the run tells of drains: others must not read the steps.
 	for i := 0; event.Step.Kind == upgrade.DrainNode && i < len(e.run.Steps); i++ {
 		s := e.run.Steps[i]

@@ -247,7 +247,7 @@ func TimingOf(p upgrade.Plan) Timing {
 		kind upgrade.StepKind
 		what string
 	}{
-		{upgrade.CreatePool, "new nodes"}, {upgrade.DrainNode, Plural(drains, "drain")}, {upgrade.Soak, "soak"}, {upgrade.DeletePool, "deleting old pools"},
+		{upgrade.CreatePool, "new nodes"}, {upgrade.DrainNode, Plural(drains, "drain") + AtOnce(p.Options.Parallel)}, {upgrade.Soak, "soak"}, {upgrade.DeletePool, "deleting old pools"},
 	} {
 		if d := sums[kind.kind]; d > 0 {
 			t.Parts = append(t.Parts, Part{kind.what, d})

@@ -53,6 +53,17 @@ func Counts(run *upgrade.Run) string {
 	return text
 }
 
+// AtOnce says how many nodes are drained at once, where it is not one: ", 4 at once".
+func AtOnce(d upgrade.Drains) string {
+	switch {
+	case d.One():
+		return ""
+	case d == upgrade.AutoDrains:
+		return ", as many at once as is good"
+	}
+	return fmt.Sprintf(", %s at once", d)
+}
+
 // Plural is "1 node" or "3 nodes".
 func Plural(n int, noun string) string {
 	if n == 1 {

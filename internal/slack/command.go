@@ -44,15 +44,12 @@ type Option struct{ Name, Value string }
 
 // typed are the options that can be typed, with the inputs that they stand for.
 var typed = []struct{ word, input string }{
-	{"strategy", "strategy"}, {"pools", "node-pools"}, {parallel, ""}, {"soak", "soak"},
+	{"strategy", "strategy"}, {"pools", "node-pools"}, {"parallel", "max-parallel-drains"}, {"soak", "soak"},
 }
-
-// parallel is part of the design; so far one node is drained at a time.
-const parallel = "parallel"
 
 // Forms are the accepted forms of the command, a line each.
 var Forms = []string{
-	"/upgrade CLUSTER [to VERSION] [strategy=auto|migrate] [pools=A,B] [parallel=1] [soak=1h]: makes a plan and asks for approval",
+	"/upgrade CLUSTER [to VERSION] [strategy=auto|migrate] [pools=A,B] [parallel=auto] [soak=1h]: makes a plan and asks for approval",
 	"/upgrade plan CLUSTER [to VERSION] […]: shows the plan to you alone, with nothing to approve",
 	"/upgrade status CLUSTER: what is going on, to you alone",
 	"/upgrade pause CLUSTER: stops the run before the next eviction; nothing is undone",
@@ -134,10 +131,6 @@ func (r *Request) parseOptions(words []string) error {
 			problems = append(problems, fmt.Errorf("%s: want to VERSION, strategy=…, pools=…, parallel=… or soak=…", quote(words[i])))
 		case !word.MatchString(value):
 			problems = append(problems, fmt.Errorf("%s: the value is missing or is not one word", quote(words[i])))
-		case typed[at].word == parallel:
-			if value != "1" {
-				problems = append(problems, fmt.Errorf("%s: not supported yet; want 1", quote(words[i])))
-			}
 		default:
 			add(typed[at].input, value)
 		}

@@ -30,9 +30,9 @@ func TestACommandIsReadAsItIsMeant(t *testing.T) {
 		"status  \u00a0\u2003 prod-1": {Verb: Status, Cluster: "prod-1"},
 		"cluster-1 to latest":         {Verb: Upgrade, Cluster: "cluster-1", Options: []Option{{"target-version", "latest"}}},
 		"cluster-1 to to":             {Verb: Upgrade, Cluster: "cluster-1", Options: []Option{{"target-version", "to"}}},
-		"cluster-1 parallel=1":        {Verb: Upgrade, Cluster: "cluster-1"},
-		"plan cluster-1 SOAK=1h30m TO 1.34.2-gke.100 pools=a,b_2 strategy=Migrate parallel=1": {Verb: Plan, Cluster: "cluster-1", Options: []Option{
-			{"soak", "1h30m"}, {"target-version", "1.34.2-gke.100"}, {"node-pools", "a,b_2"}, {"strategy", "Migrate"},
+		"cluster-1 parallel=auto":     {Verb: Upgrade, Cluster: "cluster-1", Options: []Option{{"max-parallel-drains", "auto"}}},
+		"plan cluster-1 SOAK=1h30m TO 1.34.2-gke.100 pools=a,b_2 strategy=Migrate parallel=4": {Verb: Plan, Cluster: "cluster-1", Options: []Option{
+			{"soak", "1h30m"}, {"target-version", "1.34.2-gke.100"}, {"node-pools", "a,b_2"}, {"strategy", "Migrate"}, {"max-parallel-drains", "4"},
 		}},
 		// As many characters as are read, though more bytes.
 		"cluster-1 " + strings.Repeat("\u2003", maxText-len("cluster-1 ")): {Verb: Upgrade, Cluster: "cluster-1"},
@@ -86,14 +86,13 @@ func TestACommandThatCannotBeObeyedIsAnsweredWithWhatIsWanted(t *testing.T) {
 		"cluster-1 soak==1h":        "“soak==1h”: the value is missing or is not one word",
 		"cluster-1 pools=a;rm":      "“pools=a;rm”: the value is missing or is not one word",
 		"cluster-1 pools=`a`":       "“pools=`a`”: the value is missing or is not one word",
-		"cluster-1 parallel=2":      "“parallel=2”: not supported yet; want 1",
 		"cluster-1 soak=1h\u202e":   "“soak=1h\u202e”: the value is missing or is not one word",
 		"cluster-1 soak=1h Soak=2h": "“2h” is there twice",
 		"cluster-1 to 1.34 to 1.35": "“1.35” is there twice",
-		"plan cluster-1 canary=yes to <!here> soak=1h soak=2h parallel=9 pools= to": "“canary=yes”: " + options + "\n" +
+		"plan cluster-1 canary=yes to <!here> soak=1h soak=2h parallel= pools= to": "“canary=yes”: " + options + "\n" +
 			"to “<!here>”: that is not a version\n" +
 			"“2h” is there twice\n" +
-			"“parallel=9”: not supported yet; want 1\n" +
+			"“parallel=”: the value is missing or is not one word\n" +
 			"“pools=”: the value is missing or is not one word\n" +
 			"to: the version is missing",
 		"cluster-1 " + strings.Repeat("ü", 100):                      "“" + strings.Repeat("ü", 60) + "…”: " + options,
@@ -126,7 +125,7 @@ func TestEveryVerbIsInTheHelp(t *testing.T) {
 
 func FuzzParse(f *testing.F) {
 	for _, text := range append([]string{
-		"", "cluster-1", "plan cluster-1 to 1.34 soak=1h pools=a,b strategy=auto parallel=1", "STATUS x", "retry x", "x to", "x to <!channel>", "x soak==", "\x00\xff", "größe to ü",
+		"", "cluster-1", "plan cluster-1 to 1.34 soak=1h pools=a,b strategy=auto parallel=auto", "STATUS x", "retry x", "x to", "x to <!channel>", "x soak==", "\x00\xff", "größe to ü",
 	}, Forms...) {
 		f.Add(text)
 	}

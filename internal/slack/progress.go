@@ -108,8 +108,14 @@ func (p Progress) moved() string {
 func (p Progress) now() []string {
 	run := p.Run
 	var lines []string
-	if i := slices.IndexFunc(run.Steps, func(s upgrade.Step) bool { return s.State == upgrade.StepRunning || s.State == upgrade.StepStopped }); i >= 0 {
-		lines = append(lines, "Now: "+p.step(run.Steps[i]))
+	if steps := p.underWay(); len(steps) > 1 {
+		nodes := make([]string, len(steps))
+		for i, s := range steps {
+			nodes[i] = s.Node
+		}
+		lines = append(lines, fmt.Sprintf("Now: draining %d nodes of %s at once: %s", len(steps), code(steps[0].Pool), list(nodes, shownObjects)))
+	} else if len(steps) > 0 {
+		lines = append(lines, "Now: "+p.step(steps[0]))
 	}
 	if p.Unattended && run.State == upgrade.Running {
 		lines = append(lines, "Nobody is at work: the process that carried it out is gone.")
@@ -128,6 +134,20 @@ func (p Progress) now() []string {
 		}
 	}
 	return lines
+}
+
+// underWay are the steps that are carried out or were when the run stopped: one, or the drains of several nodes.
+func (p Progress) underWay() []upgrade.Step {
+	var steps []upgrade.Step
+	for _, s := range p.Run.Steps {
+		if s.State == upgrade.StepRunning || s.State == upgrade.StepStopped {
+			steps = append(steps, s)
+		}
+	}
+	if len(steps) > 1 && slices.ContainsFunc(steps, func(s upgrade.Step) bool { return s.Kind != upgrade.DrainNode }) {
+		return steps[:1] // a node that joined late is drained within the step that deletes its pool
+	}
+	return steps
 }
 
 func (p Progress) step(s upgrade.Step) string {

@@ -18,7 +18,7 @@ const (
 
 // estimate sets how long each step takes when all goes well, and what the pools cost besides.
 func estimate(p *Plan, s State) {
-	drains := estimateDrains(s, p.Options)
+	drains := estimateDrains(s, p)
 	for i, step := range p.Steps {
 		switch step.Kind {
 		case CreatePool:
@@ -28,7 +28,10 @@ func estimate(p *Plan, s State) {
 		case Soak:
 			p.Steps[i].Estimate = p.Options.Soak
 		case DrainNode:
-			p.Steps[i].Estimate = Seconds(max(assumedEmptyDrain, drains[step.Node]))
+			p.Steps[i].Estimate = Seconds(drains[step.Node])
+			if p.Options.Parallel.One() {
+				p.Steps[i].Estimate = max(Seconds(assumedEmptyDrain), p.Steps[i].Estimate)
+			}
 		}
 	}
 	for i := range p.Pools {
@@ -38,32 +41,57 @@ func estimate(p *Plan, s State) {
 	}
 }
 
-// estimateDrains is how long each node's drain takes, by the node's name: as long as that of the slowest of its workloads.
-func estimateDrains(s State, o Options) map[string]time.Duration {
+// estimateDrains is how long each node's drain takes, by the node's name: as long as that of the slowest of its workloads. Where the nodes of a
+// pool are drained at once, it is the node's part of the time that they take together: no less than that of the slowest of their workloads.
+func estimateDrains(s State, p *Plan) map[string]time.Duration {
 	type place struct{ node, workload string }
-	leaving := map[place]*leaving{}
+	leavingFrom, ofPool := map[place]*leaving{}, map[place]*leaving{}
 	startUps := map[string][]time.Duration{}
-	for _, p := range s.Pods {
-		if o.Disposition(p) != Moves {
+	pools := map[string]string{}
+	for _, n := range s.Nodes {
+		pools[n.Name] = n.Pool
+	}
+	add := func(to map[place]*leaving, at place, pod Pod) {
+		if to[at] == nil {
+			to[at] = newLeaving(pod.Workload)
+		}
+		to[at].add(pod, s)
+	}
+	for _, pod := range s.Pods {
+		if p.Options.Disposition(pod) != Moves {
 			continue
 		}
-		if p.StartUp > 0 {
-			startUps[p.Workload.UID] = append(startUps[p.Workload.UID], min(p.StartUp, longestStartUp))
+		if pod.StartUp > 0 {
+			startUps[pod.Workload.UID] = append(startUps[pod.Workload.UID], min(pod.StartUp, longestStartUp))
 		}
-		if p.Node == "" {
-			continue
+		if pod.Node != "" {
+			add(leavingFrom, place{pod.Node, pod.Workload.UID}, pod)
+			add(ofPool, place{pools[pod.Node], pod.Workload.UID}, pod)
 		}
-		at := place{p.Node, p.Workload.UID}
-		if leaving[at] == nil {
-			leaving[at] = newLeaving(p.Workload)
-		}
-		leaving[at].add(p, s)
 	}
-	longest := map[string]time.Duration{}
-	for at, l := range leaving {
-		longest[at.node] = max(longest[at.node], l.takes(median(startUps[at.workload])+s.Workloads[at.workload].MinReady))
+	longest := func(of map[place]*leaving) map[string]time.Duration {
+		takes := map[string]time.Duration{}
+		for at, l := range of {
+			takes[at.node] = max(takes[at.node], l.takes(median(startUps[at.workload])+s.Workloads[at.workload].MinReady))
+		}
+		return takes
 	}
-	return longest
+	nodes := longest(leavingFrom)
+	if p.Options.Parallel.One() {
+		return nodes
+	}
+	together := longest(ofPool)
+	for _, pool := range p.Pools {
+		n := len(pool.Nodes)
+		alone := time.Duration(0)
+		for _, node := range pool.Nodes {
+			alone += max(assumedEmptyDrain, nodes[node])
+		}
+		for _, node := range pool.Nodes {
+			nodes[node] = max(together[pool.Name], alone/time.Duration(p.Options.Parallel.Of(n))) / time.Duration(n)
+		}
+	}
+	return nodes
 }
 
 // median is what most pods of a workload took to start: one that was not Ready for a while seems to have taken very long. The list is sorted.
@@ -147,28 +175,48 @@ func (p Plan) Estimate() time.Duration {
 
 // Remaining is how long what is left of the run takes when all goes well. Drains that are done say how long the next ones take.
 func (r *Run) Remaining(now time.Time) time.Duration {
-	drained, drains := time.Duration(0), 0
-	for _, s := range r.Steps {
-		if s.Kind == DrainNode && s.State == StepDone && s.StartedAt != nil && s.FinishedAt != nil {
-			drained += s.FinishedAt.Sub(*s.StartedAt)
-			drains++
-		}
-	}
+	pace, known := r.drainPace()
 	total := time.Duration(0)
 	for _, s := range r.Steps {
 		left := time.Duration(s.Estimate)
-		if s.Kind == DrainNode && drains > 0 {
-			left = drained / time.Duration(drains)
+		if s.Kind == DrainNode && known {
+			left = pace
 		}
 		switch s.State {
 		case StepDone, StepDropped, StepSkipped:
 			continue
 		case StepRunning:
-			if s.StartedAt != nil {
+			if s.StartedAt != nil && (s.Kind != DrainNode || r.Plan.Options.Parallel.One()) {
 				left = max(0, left-now.Sub(*s.StartedAt))
 			}
 		}
 		total += left
 	}
 	return total
+}
+
+// drainPace is how long a drain took so far: its own time, or, where nodes are drained at once, its part of the time that they took together.
+func (r *Run) drainPace() (pace time.Duration, known bool) {
+	var sum, drains time.Duration
+	var first, last time.Time
+	for _, s := range r.Steps {
+		if s.Kind != DrainNode || s.State != StepDone || s.StartedAt == nil || s.FinishedAt == nil {
+			continue
+		}
+		drains++
+		sum += s.FinishedAt.Sub(*s.StartedAt)
+		if first.IsZero() || s.StartedAt.Before(first) {
+			first = *s.StartedAt
+		}
+		if s.FinishedAt.After(last) {
+			last = *s.FinishedAt
+		}
+	}
+	switch {
+	case drains == 0:
+		return 0, false
+	case r.Plan.Options.Parallel.One():
+		return sum / drains, true
+	}
+	return last.Sub(first) / drains, true
 }

@@ -32,6 +32,8 @@ type Event struct {
 	// N and Of count a drain among the run's drains: node N of Of.
 	N  int `json:"n,omitempty"`
 	Of int `json:"of,omitempty"`
+	// AtOnce tells that other nodes may be drained at the same time.
+	AtOnce bool `json:"atOnce,omitempty"`
 	// Pod is the pod that left, or the replacement that is Ready.
 	Pod      Ref    `json:"pod"`
 	Workload Ref    `json:"workload"`

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -15,6 +16,8 @@ type Options struct {
 	// Pools are the names of the pools to upgrade, in that order; empty for all.
 	Pools    []string `json:"nodePools,omitempty"`
 	Strategy string   `json:"strategy"`
+	// Parallel is how many nodes are drained at once.
+	Parallel Drains `json:"maxParallelDrains,omitempty"`
 	// DrainTimeout is for one node, zero for automatic.
 	DrainTimeout Seconds `json:"drainTimeout"`
 	// Soak is the time between the last drain and deleting an old pool.
@@ -28,6 +31,55 @@ type Options struct {
 	// Accept are the findings that people know of and accept.
 	Accept []Waiver `json:"accept,omitempty"`
 }
+
+// Drains is how many nodes are drained at once. Zero, in a record of old, is one.
+type Drains int
+
+// AutoDrains is as many nodes at once as is good.
+const AutoDrains Drains = -1
+
+// One tells that each node is drained before the next one is begun.
+func (d Drains) One() bool { return d == 0 || d == 1 }
+
+// Of is how many of some nodes are drained at once.
+func (d Drains) Of(nodes int) int {
+	if d == AutoDrains {
+		return nodes
+	}
+	return min(nodes, max(1, int(d)))
+}
+
+// String is what ParseDrains reads.
+func (d Drains) String() string {
+	if d == AutoDrains {
+		return "auto"
+	}
+	return strconv.Itoa(max(1, int(d)))
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (d Drains) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *Drains) UnmarshalText(text []byte) (err error) {
+	*d, err = ParseDrains(string(text))
+	return err
+}
+
+// ParseDrains reads "auto", or a number from 1 to 1000.
+func ParseDrains(text string) (Drains, error) {
+	if text == "auto" {
+		return AutoDrains, nil
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 1 || n > mostDrains {
+		return 0, fmt.Errorf("want a number of nodes from 1 to %d, or auto", mostDrains)
+	}
+	return Drains(n), nil
+}
+
+// mostDrains is more than anybody wants to watch: GKE's largest node pools have 1,000 nodes.
+const mostDrains = 1000
 
 // FailurePolicy says what a run does about trouble.
 type FailurePolicy string
@@ -72,7 +124,7 @@ const (
 )
 
 // OptionNames are the names that Options.Set knows, those of the Action's inputs.
-var OptionNames = []string{"target-version", "node-pools", "strategy", "drain-timeout", "soak", "delete-old-pools", "on-failure", "jobs", "accept"}
+var OptionNames = []string{"target-version", "node-pools", "strategy", "max-parallel-drains", "drain-timeout", "soak", "delete-old-pools", "on-failure", "jobs", "accept"}
 
 // Set sets an option by the name of its input. Its error says what is accepted, and not the name.
 func (o *Options) Set(name, value string) error {
@@ -85,6 +137,10 @@ func (o *Options) Set(name, value string) error {
 	case "strategy":
 		o.Strategy = value
 		return oneOf(value, []string{"auto", "migrate"}, "rolling", "blue-green")
+	case "max-parallel-drains":
+		drains, err := ParseDrains(value)
+		o.Parallel = drains
+		return err
 	case "drain-timeout":
 		return o.setDrainTimeout(value)
 	case "soak":

@@ -214,7 +214,7 @@ type Thread struct {
 
 // Waiting is a thing that a drain waits for, and why.
 type Waiting struct {
-	// Object is the pod, or the workload, that is waited for.
+	// Object is the pod, or the workload, that is waited for, and Node the node whose drain waits.
 	Object Ref    `json:"object"`
 	Node   string `json:"node,omitempty"`
 	Reason string `json:"reason"`

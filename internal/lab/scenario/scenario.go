@@ -58,8 +58,8 @@ type World struct {
 	At        time.Time
 
 	observer *observer.Observer
-	// held is closed when the request that hold asked for is held.
-	held <-chan struct{}
+	// held are closed when the requests that hold asked for are held.
+	held []<-chan struct{}
 }
 
 // Of is the world of a scenario that Setup has prepared.
@@ -357,20 +357,31 @@ func ended(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// hold: "hold VERB RESOURCE" has the program's next request of that kind held on its way, for good.
+// hold: "hold VERB RESOURCE [NUMBER]" has the program's next request of that kind, or so many, held on their way, for good.
 func hold(ts *testscript.TestScript, _ bool, args []string) {
 	w := Of(ts)
-	held, release := w.Bed.Lab.Proxy().Hold(lab.Request{User: lab.Upshift, Verb: args[0], Resource: args[1]})
-	w.held = held
-	ts.Defer(release)
+	n := 1
+	if len(args) > 2 {
+		var err error
+		n, err = strconv.Atoi(args[2])
+		ts.Check(err)
+	}
+	w.held = nil
+	for range n {
+		held, release := w.Bed.Lab.Proxy().Hold(lab.Request{User: lab.Upshift, Verb: args[0], Resource: args[1]})
+		w.held = append(w.held, held)
+		ts.Defer(release)
+	}
 }
 
-// held waits until the request that hold asked for is held.
+// held waits until the requests that hold asked for are held.
 func held(ts *testscript.TestScript, _ bool, _ []string) {
-	select {
-	case <-Of(ts).held:
-	case <-time.After(time.Minute):
-		ts.Fatalf("no such request came in a minute")
+	for _, held := range Of(ts).held {
+		select {
+		case <-held:
+		case <-time.After(time.Minute):
+			ts.Fatalf("no such request came in a minute")
+		}
 	}
 }
 

@@ -1,0 +1,207 @@
+package drain
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/upshift-k8s/upshift/internal/upgrade"
+)
+
+// Where several nodes are drained at once, these share out what may be away: budgets by themselves do not bound what has none, nor all of
+// them together.
+const (
+	// unguardedShare is the part of a workload without a budget that may be away at once, at least one pod: what Kubernetes' Deployments
+	// allow themselves in a rollout (maxUnavailable 25%).
+	unguardedShare = 4
+	// autoShare is the part of all pods of the workloads concerned that may be away at once where nobody said how many nodes.
+	autoShare = 4
+	// mostInFlight bounds the evictions under way: the API server handles 200 changes at once by default (max-mutating-requests-inflight),
+	// and others want some.
+	mostInFlight = 50
+)
+
+// weigh works out what does not change while the nodes are drained: how long pods take to start, and how many may be away in all.
+func (t *tracker) weigh(s upgrade.State) {
+	if t.options.Parallel.One() {
+		return
+	}
+	startUps, nodes, concerned := map[string][]time.Duration{}, map[string]bool{}, map[string]int{}
+	for _, n := range t.pending {
+		nodes[n.Name] = true
+	}
+	for _, p := range s.Pods {
+		uid := p.Workload.UID
+		startUps[uid] = append(startUps[uid], p.StartUp)
+		if nodes[p.Node] && p.Disposition() == upgrade.Moves {
+			concerned[uid] = t.before[uid]
+		}
+	}
+	t.startUp = map[string]time.Duration{}
+	for uid, all := range startUps {
+		slices.Sort(all)
+		t.startUp[uid] = all[len(all)/2]
+	}
+	if t.options.Parallel != upgrade.AutoDrains {
+		return
+	}
+	all := 0
+	for _, ready := range concerned {
+		all += ready
+	}
+	t.mayBeAway = max(1, all/autoShare)
+}
+
+// mayMiss is how many of the workload's pods may be away at once where no budget says so.
+func (t *tracker) mayMiss(s upgrade.State, workload upgrade.Ref) int {
+	if t.options.Parallel.One() || workload.Kind == "StatefulSet" {
+		return 1
+	}
+	return max(1, t.wanted(s, workload.UID)/unguardedShare)
+}
+
+// group are pods that wait for the same things: their budgets, or their workload where it has none.
+type group struct {
+	pods []*upgrade.Pod
+	// left is how long it takes at least to evict all of them: the time of one wave, and so many at once.
+	left time.Duration
+}
+
+// groups are the pods that have to leave, in the order of their first ones. Where one node is drained after the other no group takes
+// longer than another: it is not known how long.
+func (t *tracker) groups(v view) []*group {
+	type key struct{ first, second string }
+	var list []*group
+	at := map[key]*group{}
+	for _, p := range v.leave {
+		k := key{first: p.Workload.UID}
+		switch len(p.Budgets) {
+		case 0:
+		case 1:
+			k = key{first: p.Budgets[0]}
+		default:
+			k = key{p.Budgets[0], p.Budgets[1]}
+		}
+		g := at[k]
+		if g == nil {
+			g = &group{}
+			at[k] = g
+			list = append(list, g)
+		}
+		g.pods = append(g.pods, p)
+	}
+	for _, g := range list {
+		g.left = t.takes(v, g.pods)
+	}
+	return list
+}
+
+// takes is how long it takes at least to evict the pods of a group.
+func (t *tracker) takes(v view, pods []*upgrade.Pod) time.Duration {
+	wave, atOnce := time.Duration(0), 1
+	for _, p := range pods {
+		start := t.startUp[p.Workload.UID]
+		if p.Workload.Kind == "StatefulSet" && start > 0 {
+			start += p.Grace // its replacement has its name, and starts once it is gone
+		}
+		wave = max(wave, start)
+	}
+	if b, guarded := v.Budgets[first(pods[0].Budgets)]; guarded {
+		atOnce = max(1, b.Expected-b.Needed)
+	} else if wave > 0 {
+		atOnce = t.mayMiss(v.State, pods[0].Workload)
+	}
+	return time.Duration((len(pods)+atOnce-1)/atOnce) * wave
+}
+
+func first(keys []string) string {
+	if len(keys) == 0 {
+		return ""
+	}
+	return keys[0]
+}
+
+// away is how many pods are away of all workloads that lost some.
+func (v view) away() int {
+	n := 0
+	for _, missing := range v.missing {
+		n += missing
+	}
+	return n
+}
+
+// room is what nodes have left for pods. It knows requests and nothing else about where a pod can go: what it refuses fits nowhere now, and
+// what it promises may still find no node.
+type room []upgrade.Resources
+
+// newRoom is the room on the nodes that pods can be scheduled to, without what pods on their way will take: those that have no node yet, the
+// replacements that are still to come, and those of pods whose evictions are under way.
+func (t *tracker) newRoom(v view) room {
+	var r room
+	at := map[string]int{}
+	for _, n := range v.Nodes {
+		if n.Ready && !n.Unschedulable && n.Allocatable != nil {
+			at[n.Name] = len(r)
+			r = append(r, maps.Clone(n.Allocatable))
+		}
+	}
+	var coming []upgrade.Resources
+	for j := range v.Pods {
+		p := &v.Pods[j]
+		i, placed := at[p.Node]
+		switch {
+		case p.Finished:
+		case placed:
+			take(r[i], p.Requests)
+		case p.Node == "" && !p.Terminating():
+			coming = append(coming, p.Requests)
+		case t.attempts[p.UID] != nil && t.attempts[p.UID].inFlight:
+			coming = append(coming, p.Requests)
+		}
+	}
+	for _, uid := range t.losers() {
+		there := 0
+		for _, p := range v.of[uid] {
+			if !t.isLeaving(p) && !p.Finished {
+				there++
+			}
+		}
+		for _, l := range t.notReplaced(v, uid)[:min(v.missing[uid], max(0, t.wanted(v.State, uid)-there))] {
+			coming = append(coming, l.requests)
+		}
+	}
+	for _, requests := range coming {
+		r.reserve(requests)
+	}
+	return r
+}
+
+// reserve takes room for a pod, and tells whether there is any.
+func (r room) reserve(requests upgrade.Resources) bool {
+	for _, free := range r {
+		if fits(free, requests) {
+			take(free, requests)
+			return true
+		}
+	}
+	return false
+}
+
+func fits(free, requests upgrade.Resources) bool {
+	for name, amount := range requests {
+		if amount > free[name] {
+			return false
+		}
+	}
+	return free[pods] >= 1
+}
+
+func take(free, requests upgrade.Resources) {
+	for name, amount := range requests {
+		free[name] -= amount
+	}
+	free[pods]--
+}
+
+// pods is the resource of which each pod takes one.
+const pods = "pods"
