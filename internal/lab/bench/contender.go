@@ -67,17 +67,6 @@ func contenders() []contender {
 	}
 }
 
-// bound is what the contender's time is divided by; 0: by nothing.
-func (c contender) bound(b bounds) time.Duration {
-	switch c.policy {
-	case strict:
-		return b.Strict
-	case parallel, surged:
-		return b.Parallel
-	}
-	return 0
-}
-
 // user is whose requests are the contender's.
 func (c contender) user() string {
 	if c.ours() {
