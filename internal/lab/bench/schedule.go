@@ -286,7 +286,7 @@ func (b benchmark) expected(t *trial) time.Duration {
 }
 
 // limit is how long a contender may take before it counts as one that does not come to an end.
-func limit(w workload) time.Duration { return 4*nominalBounds(w).Strict + 2*time.Minute }
+func limit(w workload) time.Duration { return 3*nominalBounds(w).Strict + 2*time.Minute }
 
 // nominalBounds are those of a workload that is spread evenly.
 func nominalBounds(w workload) bounds {
