@@ -61,7 +61,7 @@ func contenders() []contender {
 		{name: upshiftParallel, title: "Upshift, `max-parallel-drains: auto`", policy: parallel, flags: []string{"--max-parallel-drains", "auto"}},
 		{name: kubectlAtOnce, title: "`kubectl drain` of all nodes at once, unlimited QPS", policy: parallel, peer: &peer{qps: -1, atOnce: true}},
 		{name: karpenter, title: "Karpenter's terminator on all nodes at once", policy: parallel, program: "bench-karpenter"},
-		{name: upshiftSurged, title: "Upshift, `surge-first: deployments`", policy: surged, flags: []string{"--surge-first", "deployments"}},
+		{name: upshiftSurged, title: "Upshift, `surge-first: deployments`, the rest in parallel", policy: surged, flags: []string{"--surge-first", "deployments", "--max-parallel-drains", "auto"}},
 		{name: kubectlUnwaited, title: "The same loop without its wait", policy: unwaited, peer: &peer{}},
 		{name: eksctl, title: "eksctl's loop (a port), which does not wait either", policy: unwaited, peer: &peer{qps: 25, eksctl: true}},
 	}
