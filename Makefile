@@ -2,7 +2,7 @@
 
 GO ?= go
 
-.PHONY: all build test test-unit demo lab bench bench-full bin/bench bin/bench-karpenter lint image clean demo-slack
+.PHONY: all build test test-unit demo lab bench bench-quick bench-full bin/bench bin/bench-karpenter lint image clean demo-slack
 
 all: build
 
@@ -39,6 +39,9 @@ bin/bench-karpenter: ## Karpenter, as a peer to measure
 
 bench: build bin/bench ## how fast it is, beside others and the shortest possible time, within an hour; writes docs/benchmark.md
 	bin/bench -upshift bin/upshift -out bench-out -docs docs -limit 57m
+
+bench-quick: build bin/bench ## the benchmark with a few pods, to see that it works
+	bin/bench -upshift bin/upshift -out bench-out/quick -quick
 
 bench-full: build bin/bench bin/bench-karpenter ## the same of more clusters, five times each, which takes a day; goes on where it was interrupted
 	bin/bench -upshift bin/upshift -out bench-out -docs docs -full -resume
