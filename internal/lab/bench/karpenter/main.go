@@ -78,6 +78,7 @@ func run(ctx context.Context, kubeconfig, selector string) error {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- m.Start(ctx) }()
 	if !m.GetCache().WaitForCacheSync(ctx) {
