@@ -2,7 +2,7 @@
 
 GO ?= go
 
-.PHONY: all build test test-unit demo lab lint image clean demo-slack
+.PHONY: all build test test-unit demo lab bench bench-quick bench-full bin/bench bin/bench-karpenter lint image clean demo-slack
 
 all: build
 
@@ -16,6 +16,7 @@ test: build ## all tests, on real control planes
 	$(GO) vet ./...
 	$(GO) test -count=1 -timeout 25m -p 1 -parallel 5 ./...
 	cd internal/lab/oracle && $(GO) test -count=1 -trimpath ./...
+	cd internal/lab/bench && $(GO) test -count=1 ./...
 
 test-unit: ## the tests that need no control plane
 	$(GO) test -short ./...
@@ -30,10 +31,27 @@ lab: build ## a cluster to look at; Ctrl-C ends it
 	$(GO) build -o bin/lab ./internal/lab/cmd/lab
 	bin/lab
 
+bin/bench:
+	cd internal/lab/bench && $(GO) build -o ../../../bin/bench .
+
+bin/bench-karpenter: ## Karpenter, as a peer to measure
+	cd internal/lab/bench/karpenter && $(GO) build -o ../../../../bin/bench-karpenter .
+
+bench: build bin/bench ## how fast it is, beside others and the shortest possible time, within an hour; writes docs/benchmark.md
+	bin/bench -upshift bin/upshift -out bench-out -docs docs -limit 57m
+
+bench-quick: build bin/bench ## the benchmark with a few pods, to see that it works
+	bin/bench -upshift bin/upshift -out bench-out/quick -quick
+
+bench-full: build bin/bench bin/bench-karpenter ## the same of more clusters, five times each, which takes a day; goes on where it was interrupted
+	bin/bench -upshift bin/upshift -out bench-out -docs docs -full -resume
+
 lint: ## golangci-lint and actionlint
 	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run ./...
 	cd internal/lab/controlplane && $(GO) vet ./...
 	cd internal/lab/oracle && $(GO) vet ./...
+	cd internal/lab/bench && $(GO) vet ./...
+	cd internal/lab/bench/karpenter && $(GO) vet ./...
 	$(GO) run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 
 image: ## the Action's image, and the bot's
@@ -41,4 +59,4 @@ image: ## the Action's image, and the bot's
 	docker build --target bot -t upshift-bot .
 
 clean:
-	rm -rf bin demo-out
+	rm -rf bin demo-out bench-out

@@ -67,6 +67,7 @@ func inputs() []input {
 		{"delete-old-pools", "each", "when old pools are deleted: each (before the next pool), end or never", option("delete-old-pools")},
 		{"on-failure", "pause", "what a run does about trouble: pause, or rollback (moves the pods back and deletes the new pool)", option("on-failure")},
 		{"jobs", "wait", "what a drain does with running Jobs: wait (until they finish, or drain-timeout pauses the run) or evict (they begin anew elsewhere)", option("jobs")},
+		{"surge-first", "singletons", "which Deployments are restarted before the drains, so that their new pods are Ready before the old ones end: singletons (those that an eviction would cut off, and those that their PodDisruptionBudgets never let be evicted), deployments (every one that can be) or none", option("surge-first")},
 		{"allow-bare-pods", "false", "consent to lose pods that no controller manages: true or false", consent(upgrade.AllowBarePods)},
 		{"allow-emptydir-loss", "true", "consent to lose what pods keep in emptyDir volumes: true or false", consent(upgrade.AllowEmptyDirLoss)},
 		{"accept", "", "findings that are known and accepted, a line each: " + upgrade.WaiverForm, setAccept},
@@ -83,7 +84,7 @@ func inputs() []input {
 
 // later are inputs that the design has and the code does not honour yet. Ignoring one could do harm, so it is refused.
 var later = []string{
-	"scope", "pools", "max-surge", "max-unavailable", "new-pool-size", "surge-first",
+	"scope", "pools", "max-surge", "max-unavailable", "new-pool-size",
 	"allow-control-plane-downtime", "maintenance", "approval", "pool-label", "new-pool", "wait", "probe",
 	"github-token", "comment", "deployment", "slack-bot-token", "slack-channel",
 }

@@ -285,6 +285,7 @@ func unique(ids []string) []string {
 var standard = []slack.Option{
 	{Name: "target-version", Value: "default"}, {Name: "strategy", Value: "auto"}, {Name: "max-parallel-drains", Value: "1"},
 	{Name: "drain-timeout", Value: "auto"}, {Name: "soak", Value: "1h"}, {Name: "delete-old-pools", Value: "each"}, {Name: "on-failure", Value: "pause"}, {Name: "jobs", Value: "wait"},
+	{Name: "surge-first", Value: "singletons"},
 }
 
 // setOptions sets the options of plans: the standard ones, then those of the top, then the cluster's own.

@@ -41,6 +41,7 @@ func TestScenarios(t *testing.T) {
 		Dir: "testdata/lab", Cmds: commands(),
 		Setup: func(env *testscript.Env) error {
 			scenario.Setup(env, bin)
+			env.Setenv("INPUT_SURGE-FIRST", "none") // as in the bot's configuration: they are about drains that something blocks
 			env.Values[talkKey{}] = &talk{}
 			return nil
 		},
@@ -126,7 +127,7 @@ var listening = regexp.MustCompile(`"msg":"the bot is up".*"listen":"([^"]+)"`)
 func startBot(ts *testscript.TestScript, lines []string) {
 	t := of(ts)
 	if len(lines) > 0 || ts.Getenv("BOT_CONFIG") == "" {
-		ts.Setenv("BOT_CONFIG", testbed.BotConfig(append(lines, "defaults: {target-version: control-plane, soak: 1s, drain-timeout: 10m}")...))
+		ts.Setenv("BOT_CONFIG", testbed.BotConfig(append(lines, "defaults: {target-version: control-plane, soak: 1s, drain-timeout: 10m, surge-first: none}")...))
 	}
 	config := ts.MkAbs("bot.yaml")
 	ts.Check(os.WriteFile(config, []byte(ts.Getenv("BOT_CONFIG")), 0o600))

@@ -111,7 +111,7 @@ func (t *tracker) launch(d *decision, v view, held string) {
 func (t *tracker) queueFor(p *upgrade.Pod) string {
 	keys := slots(p)
 	switch {
-	case t.options.Parallel.One(), len(keys) != 1, !p.Ready, p.Terminating(), t.attempts[p.UID] != nil, t.options.Forced[p.UID],
+	case t.options.Parallel.One(), len(keys) != 1, !p.Ready, p.Terminating(), t.attempts[p.UID].matters(), t.options.Forced[p.UID],
 		t.returning[p.Workload.UID], p.Disposition() != upgrade.Moves, len(p.EmptyDirs) > 0 && !t.options.LoseEmptyDirs:
 		return ""
 	case stateful(p):
@@ -130,15 +130,44 @@ func (now *turn) waitsLikewise(key string) bool {
 	return true
 }
 
-// awaitRestarts says of every pod that is still here that its workload has to replace it.
+// awaitRestarts says of every pod that is still here that its workload has to replace it, or what is wrong with the new ones.
 func (t *tracker) awaitRestarts(d *decision, v view) {
+	starting := map[string]bool{}
 	for _, p := range v.leave {
+		uid := p.Workload.UID
+		if _, told := starting[uid]; !told && v.short[uid] == "" { // else the gate tells of them
+			started := t.starting(d, v, p)
+			starting[uid] = len(started) > 0
+			d.waiting = append(d.waiting, started...)
+		}
+		if starting[uid] && !p.Terminating() {
+			continue
+		}
 		w := upgrade.Waiting{Object: p.Ref(), Node: p.Node, Reason: p.Workload.String() + " has not replaced it yet", Passing: true}
 		if p.Terminating() {
 			w, _ = t.stops(d, v, p)
 		}
 		d.waiting = append(d.waiting, w)
 	}
+}
+
+// starting are the new pods of p's workload that are not available yet.
+func (t *tracker) starting(d *decision, v view, p *upgrade.Pod) []upgrade.Waiting {
+	var waiting []upgrade.Waiting
+	for _, other := range v.of[p.Workload.UID] {
+		if _, here := v.here[other.UID]; here || t.isLeaving(other) || other.Finished {
+			continue
+		}
+		reason, mature := t.notAvailable(other, v.Workloads[p.Workload.UID], v.now)
+		if reason == "" {
+			continue
+		}
+		if !mature.IsZero() {
+			d.wakeAt(mature)
+		}
+		waiting = append(waiting, upgrade.Waiting{Object: other.Ref(), Node: p.Node, Reason: reason, Passing: other.Unschedulable == "" && other.Trouble == ""})
+	}
+	return waiting
 }
 
 // stops says how far a pod that is being deleted is, and whether it should be gone already.
@@ -319,36 +348,42 @@ func (now *turn) unsureBeside(p *upgrade.Pod) bool {
 	return false
 }
 
-// budgetHolds asks the cached budget, and the last answer about p.
+// budgetHolds asks the cached budget, and what the API said last.
 func (t *tracker) budgetHolds(d *decision, v view, p *upgrade.Pod, a *attempt) (upgrade.Waiting, bool) {
 	w := upgrade.Waiting{Object: p.Ref(), Node: p.Node}
-	var b upgrade.Budget
 	if len(p.Budgets) == 1 {
-		b = v.Budgets[p.Budgets[0]]
-		w.Budget = b.Key()
+		w.Budget = p.Budgets[0]
 	}
-	if a != nil && a.answer.Kind != "" {
+	b, guarded := v.Budgets[w.Budget]
+	if a != nil && a.answer.Kind != "" && (!guarded || a.answer.Kind != upgrade.BudgetSpent) {
 		w.Reason, w.Passing = a.answer.Message, a.answer.Kind == upgrade.NotNow || a.answer.Kind == upgrade.AlreadyGone
-		news := w.Budget != "" && a.answer.Kind == upgrade.BudgetSpent && b.Revision != a.revisions[w.Budget] && b.Allowed > 0
-		if !news && v.now.Before(a.notBefore) {
-			if w.Budget != "" && a.answer.Kind == upgrade.BudgetSpent {
-				w.Reason, w.Passing = budgetReason(b), t.comesBack(v, p, b)
-			}
-			d.wakeAt(a.notBefore)
-			return w, true
-		}
+		return w, d.before(v.now, a.notBefore)
+	}
+	if !guarded {
 		return w, false
 	}
-	if w.Budget == "" || b.Allowed > 0 && b.Current && !t.stale(b) || b.Frees(*p) {
-		return w, false
+	w.Reason, w.Passing = budgetReason(b), b.Allowed > 0 || t.comesBack(v, p, b)
+	return w, d.before(v.now, t.mayAsk(v, p, b))
+}
+
+// mayAsk is when the API may be asked to evict p: at once if the cached budget allows it, and the API has not said otherwise about this very
+// budget. A budget that says no is asked all the same when nothing was heard of it for a while, in case the cache is behind.
+func (t *tracker) mayAsk(v view, p *upgrade.Pod, b upgrade.Budget) time.Time {
+	h := t.heard[b.Key()]
+	if h == nil {
+		h = &heard{}
+		t.heard[b.Key()] = h
 	}
-	// The cache says no. The API is asked all the same now and then, in case the cache is behind.
-	if ask := t.began.Add(retryLast); v.now.Before(ask) {
-		w.Reason, w.Passing = budgetReason(b), b.Allowed > 0 || t.comesBack(v, p, b)
-		d.wakeAt(ask)
-		return w, true
+	if h.at.IsZero() || h.revision != b.Revision {
+		h.revision, h.at = b.Revision, v.now
 	}
-	return w, false
+	switch allows := b.Allowed > 0 && b.Current && !t.stale(b); {
+	case (allows || b.Frees(*p)) && h.refused != b.Revision:
+		return v.now
+	case allows || b.Frees(*p):
+		return h.notBefore
+	}
+	return h.at.Add(retryLast)
 }
 
 // comesBack tells that the budget is spent on a pod that was evicted, and allows the next one when its replacement is there. What keeps that from

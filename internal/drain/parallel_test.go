@@ -477,3 +477,36 @@ func (m *moving) Evict(_ context.Context, pod upgrade.Pod) upgrade.Answer {
 	})
 	return upgrade.Answer{Kind: upgrade.Accepted}
 }
+
+// TestASpentBudgetIsAskedForOnceInAWhileHoweverManyPodsWaitForIt, also after the first moments of a drain.
+func TestASpentBudgetIsAskedForOnceInAWhileHoweverManyPodsWaitForIt(t *testing.T) {
+	for _, at := range []upgrade.Drains{1, upgrade.AutoDrains} {
+		t.Run(at.String(), func(t *testing.T) {
+			s := together(t, at, "a")
+			s.budget("web", 1)
+			s.workload("web", 9, "a", "a", "a", "a", "a", "a", "a", "a", "a")
+			s.next("web-1")
+			s.answer("web-1", upgrade.Accepted, "")
+			s.budget("web", 0)
+			s.gone("web-1")
+			asked := 0
+			for range 119 {
+				s.decide()
+				for _, p := range s.last.evict {
+					asked++
+					s.answer(p.Name, upgrade.BudgetSpent, "")
+				}
+				s.now = s.now.Add(time.Second)
+			}
+			if asked < 4 || asked > 6 {
+				t.Errorf("asked %d times in two minutes", asked)
+			}
+			s.pod("web-10", "web", "new")
+			s.budget("web", 1)
+			s.decide()
+			if len(s.last.evict) != 1 {
+				t.Errorf("evicts %d", len(s.last.evict))
+			}
+		})
+	}
+}

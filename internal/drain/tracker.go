@@ -44,6 +44,21 @@ type attempt struct {
 	notBefore time.Time
 }
 
+// matters tells that the pod has to be looked at by itself: its eviction is under way, or something came of it that is not its budget's alone.
+func (a *attempt) matters() bool {
+	return a != nil && (a.inFlight || a.answer.Kind != "" && a.answer.Kind != upgrade.BudgetSpent)
+}
+
+// heard is what was heard of a budget: its last revision, since when, and the revision at which the API refused an eviction last, how often, and
+// until when that is believed.
+type heard struct {
+	revision  string
+	at        time.Time
+	refused   string
+	tries     int
+	notBefore time.Time
+}
+
 // tracker decides what to do next about some nodes, from the cluster's state and the time alone.
 type tracker struct {
 	options Options
@@ -75,6 +90,7 @@ type tracker struct {
 	attempts  map[string]*attempt
 	// spent is the revision that each budget had when the last eviction that took from it was posted.
 	spent map[string]string
+	heard map[string]*heard
 	// startUp is how long the pods of each workload take to start, and mayBeAway how many pods may be away at once in all, 0 for any number.
 	startUp   map[string]time.Duration
 	mayBeAway int
@@ -120,7 +136,7 @@ func newTracker(nodes []Node, o Options, s upgrade.State) *tracker {
 		options: o, pending: nodes, active: map[string]time.Time{}, foreign: map[string]upgrade.Workload{}, homeless: map[string]bool{},
 		before: map[string]int{}, known: map[string]bool{}, unserved: map[string]bool{}, seen: map[string]*upgrade.Pod{},
 		leaving: map[string]time.Time{}, lost: map[string][]departure{}, replaced: map[string]int{}, attempts: map[string]*attempt{}, held: map[string]upgrade.Waiting{},
-		spent: map[string]string{}, unpaired: map[string][]int{}, arrivals: map[string][]arrival{}, back: map[string][]string{}, returning: map[string]bool{}, original: map[string]bool{},
+		spent: map[string]string{}, heard: map[string]*heard{}, unpaired: map[string][]int{}, arrivals: map[string][]arrival{}, back: map[string][]string{}, returning: map[string]bool{}, original: map[string]bool{},
 	}
 	first := merge(nodes)
 	for _, p := range s.Pods {
@@ -217,9 +233,31 @@ func counts(p upgrade.Pod) bool { return p.Ready && !p.Terminating() }
 
 // Observe returns what a drain of the node that begins now is measured against.
 func Observe(s upgrade.State, node string) upgrade.Baseline {
+	return observe(s, func(p upgrade.Pod) bool { return p.Node == node && p.Disposition() != upgrade.Stays })
+}
+
+// ObserveAll is Observe for all nodes of a pool and the pods of some workloads, by their UIDs; it says where each pod is.
+func ObserveAll(s upgrade.State, pool string, workloads map[string]bool) upgrade.Baseline {
+	there := map[string]bool{}
+	for _, n := range s.PoolNodes(pool) {
+		there[n.Name] = true
+	}
+	b := observe(s, func(p upgrade.Pod) bool { return there[p.Node] && workloads[p.Workload.UID] && !p.Finished })
+	on := map[string]string{}
+	for _, p := range s.Pods {
+		on[p.UID] = p.Node
+	}
+	for i, r := range b.Pods {
+		b.Pods[i].Node = on[r.Pod.UID]
+	}
+	return b
+}
+
+// observe returns what it is measured against that pods leave.
+func observe(s upgrade.State, leaves func(upgrade.Pod) bool) upgrade.Baseline {
 	b := upgrade.Baseline{Pods: []upgrade.Resident{}, Ready: map[string]int{}}
 	for _, p := range s.Pods {
-		if p.Node != node || p.Disposition() == upgrade.Stays {
+		if !leaves(p) {
 			continue
 		}
 		b.Pods = append(b.Pods, upgrade.Resident{Pod: p.Ref(), Workload: p.Workload, Disks: p.Disks})
@@ -524,12 +562,37 @@ func (t *tracker) answered(p upgrade.Pod, answer upgrade.Answer, now time.Time) 
 		t.leave(&p, now)
 		t.news = append(t.news, event{p.Node, upgrade.Event{Kind: upgrade.PodEvicted, Pod: p.Ref(), Workload: p.Workload}})
 		a.notBefore = now.Add(retryLast)
+		for _, key := range a.slots {
+			if h := t.heard[key]; h != nil {
+				h.tries = 0
+			}
+		}
 		return
 	}
 	if answer.Kind == upgrade.AlreadyGone {
 		t.leave(&p, now) // the cache is behind, and its workload has lost it
 	}
-	a.notBefore = now.Add(max(answer.RetryAfter, min(retryLast, retryFirst<<min(a.tries-1, 4))))
+	a.notBefore = now.Add(retryAfter(answer, a.tries))
+	for _, key := range a.slots {
+		if h := t.heard[key]; h != nil && answer.Kind == upgrade.BudgetSpent {
+			h.tries++
+			h.refused, h.at, h.notBefore = h.revision, now, now.Add(retryAfter(answer, h.tries))
+		}
+	}
+}
+
+// retryAfter is how long after so many refusals the API is asked again, if nothing else happens.
+func retryAfter(answer upgrade.Answer, tries int) time.Duration {
+	return max(answer.RetryAfter, min(retryLast, retryFirst<<min(tries-1, 4)))
+}
+
+// before tells that it is not yet that time, and has it decided again then.
+func (d *decision) before(now, then time.Time) bool {
+	if now.Before(then) {
+		d.wakeAt(then)
+		return true
+	}
+	return false
 }
 
 func (d *decision) wakeAt(at time.Time) {

@@ -144,10 +144,11 @@ func (e *Engine) turnBack(why string) {
 		if pool.Action != upgrade.Migrate || e.run.GoingAway(pool.Name) || !e.touched(pool.Name) {
 			continue
 		}
-		steps := []upgrade.Step{
-			upgrade.NewStep(upgrade.UncordonPool, pool.Name, ""), upgrade.NewStep(upgrade.CordonPool, pool.NewName, ""),
-			upgrade.NewStep(upgrade.DeletePool, pool.NewName, ""),
+		steps := []upgrade.Step{upgrade.NewStep(upgrade.UncordonPool, pool.Name, ""), upgrade.NewStep(upgrade.CordonPool, pool.NewName, "")}
+		if slices.ContainsFunc(e.run.Restarts, func(r upgrade.Restarted) bool { return r.Pool == pool.Name && r.State != upgrade.RestartLeft }) {
+			steps = append(steps, upgrade.NewStep(upgrade.SurgeFirst, pool.NewName, ""))
 		}
+		steps = append(steps, upgrade.NewStep(upgrade.DeletePool, pool.NewName, ""))
 		for _, s := range steps {
 			s.State = upgrade.StepPending
 			e.run.Steps = append(e.run.Steps, s)

@@ -35,6 +35,9 @@ type Cluster interface {
 	Cordon(ctx context.Context, node, run string) error
 	// Uncordon undoes a Cordon of any run; a cordon that no run made is left alone.
 	Uncordon(ctx context.Context, node string) error
+	// Restart gives the annotation kubectl.kubernetes.io/restartedAt of the Deployment's pod template the value that decide makes of the Deployment
+	// as it is right before; empty removes it. One that is gone is left alone. The error upgrade.Denied says that Kubernetes refuses.
+	Restart(ctx context.Context, deployment upgrade.Ref, decide func(upgrade.Workload) (at string, change bool)) error
 	// Occupants reads from the API itself, not from a cache, what is on the pool's nodes.
 	Occupants(ctx context.Context, pool string) (upgrade.Occupants, error)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -34,6 +35,8 @@ type cluster struct {
 	loseDelete, poolsFail bool
 	// deletion is the operation that deletes a pool, empty for at once.
 	deletion string
+	// stuck is a Deployment whose restarts do not end.
+	stuck string
 	// foreign is a pool that somebody makes in the moment in which ours is to be made.
 	foreign string
 	// notMade makes no pool at all, and busy is answered to changes first, once each.
@@ -186,6 +189,43 @@ func (c *cluster) Evict(_ context.Context, pod upgrade.Pod) upgrade.Answer {
 		}
 	}
 	return upgrade.Answer{Kind: upgrade.Accepted}
+}
+
+// Restart moves the Deployment's pods to the newest pool at once, or, of one that is stuck, makes a new pod that finds no node.
+func (c *cluster) Restart(_ context.Context, deployment upgrade.Ref, decide func(upgrade.Workload) (string, bool)) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	w, ok := c.state.Workloads[deployment.UID]
+	if !ok {
+		return nil
+	}
+	c.mu.Unlock() // decide looks at the state
+	at, change := decide(w)
+	c.mu.Lock()
+	if !change {
+		return nil
+	}
+	if err := c.note("restart %s", w.Name); err != nil {
+		return err
+	}
+	rollout := *w.Rollout
+	rollout.RestartedAt = at
+	w.Rollout = &rollout
+	c.state.Workloads = maps.Clone(c.state.Workloads)
+	c.state.Workloads[w.UID] = w
+	c.state.Pods = slices.DeleteFunc(slices.Clone(c.state.Pods), func(p upgrade.Pod) bool { return p.UID == "pending" })
+	if c.stuck == w.Name && at != "" {
+		c.state.Pods = append(c.state.Pods, upgrade.Pod{Namespace: w.Namespace, Name: "pending", UID: "pending", Workload: w.Ref, Unschedulable: "0/4 nodes are available"})
+		return nil
+	}
+	for i, p := range c.state.Pods {
+		if p.Workload.UID == w.UID {
+			if j := slices.IndexFunc(c.state.Nodes, func(n upgrade.Node) bool { return n.Name == p.Node }); c.state.Nodes[j].Unschedulable {
+				c.state.Pods[i].Node, c.state.Pods[i].UID, c.state.Pods[i].Name = c.openNode(), p.UID+"r", p.Name+"r"
+			}
+		}
+	}
+	return nil
 }
 
 func (c *cluster) Delete(_ context.Context, pod upgrade.Pod, _ bool) upgrade.Answer {

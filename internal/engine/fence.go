@@ -42,6 +42,10 @@ func (f fenced) Uncordon(ctx context.Context, node string) error {
 	return confirmed(ctx, f.lock, func(ctx context.Context) error { return f.Cluster.Uncordon(ctx, node) })
 }
 
+func (f fenced) Restart(ctx context.Context, deployment upgrade.Ref, decide func(upgrade.Workload) (at string, change bool)) error {
+	return confirmed(ctx, f.lock, func(ctx context.Context) error { return f.Cluster.Restart(ctx, deployment, decide) })
+}
+
 // fencedProvider is a provider that changes pools only while the lock is held.
 type fencedProvider struct {
 	Provider

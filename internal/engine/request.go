@@ -115,6 +115,10 @@ func (e *Engine) considerUnblock(r upgrade.Request) string {
 			return fmt.Sprintf("the run is rolled back, and does not drain node %s any more", u.Skip)
 		}
 		e.run.Steps[i].State = upgrade.StepSkipped
+	case !u.Surge.IsZero():
+		if why := e.considerSurge(u.Surge, r.By); why != "" {
+			return why
+		}
 	case !u.Force.IsZero() && !e.drains(u.Force):
 		return fmt.Sprintf("no node that the run has yet to drain has this pod %s/%s on it", u.Force.Namespace, u.Force.Name)
 	case !u.Force.IsZero():

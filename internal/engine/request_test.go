@@ -454,18 +454,26 @@ func TestACrashAtAnySaveIsGoneOnFrom(t *testing.T) {
 		// drains are how many nodes are drained at once, and saves how many saves there are at least.
 		drains upgrade.Drains
 		saves  int
+		// moves is how many pods are moved in all, and restarts how often a Deployment is restarted.
+		moves, restarts int
 	}{
-		{"forward", newCluster, []string{"create", "evict web-0", "evict web-1", "delete old"}, upgrade.Succeeded, "old-1-34-2", 1, 15},
-		{"back", blocked, []string{"create", "evict web-0x", "delete old-1-34-2"}, upgrade.RolledBack, "old", 1, 15},
-		{"forward at once", newCluster, []string{"create", "evict web-0", "evict web-1", "delete old"}, upgrade.Succeeded, "old-1-34-2", upgrade.AutoDrains, 14},
-		{"back at once", blocked, []string{"create", "evict web-0x", "delete old-1-34-2"}, upgrade.RolledBack, "old", upgrade.AutoDrains, 14},
+		{"forward", newCluster, []string{"create", "evict web-0", "evict web-1", "delete old"}, upgrade.Succeeded, "old-1-34-2", 1, 15, 2, 0},
+		{"back", blocked, []string{"create", "evict web-0x", "delete old-1-34-2"}, upgrade.RolledBack, "old", 1, 15, 2, 0},
+		{"forward at once", newCluster, []string{"create", "evict web-0", "evict web-1", "delete old"}, upgrade.Succeeded, "old-1-34-2", upgrade.AutoDrains, 14, 2, 0},
+		{"back at once", blocked, []string{"create", "evict web-0x", "delete old-1-34-2"}, upgrade.RolledBack, "old", upgrade.AutoDrains, 14, 2, 0},
+		{"restarted", surging, []string{"create", "delete old"}, upgrade.Succeeded, "old-1-34-2", 1, 18, 2, 1},
+		{"restarted and back", func() *cluster {
+			c := surging()
+			c.fails["delete old"] = errors.New("no")
+			return c
+		}, []string{"create", "delete old-1-34-2"}, upgrade.RolledBack, "old", 1, 25, 4, 2},
 	} {
 		for k, crashed := 1, true; crashed; k++ {
 			crashed = false
 			for _, stored := range []bool{false, true} {
 				synctest.Test(t, func(t *testing.T) {
 					c, r := test.make(), &record{}
-					run := planned(t, c)
+					run := plannedFirst(t, c, upgrade.SurgeDeployments)
 					run.Plan.Options.OnFailure, run.Plan.Options.Parallel = upgrade.RollbackOnFailure, test.drains
 					if err := r.Save(t.Context(), run); err != nil {
 						t.Fatal(err)
@@ -494,8 +502,11 @@ func TestACrashAtAnySaveIsGoneOnFrom(t *testing.T) {
 							t.Errorf("%s, crash at save %d (stored: %t): %s %d times", test.name, k, stored, call, n)
 						}
 					}
+					if n := count(c.calls, "restart"); n != test.restarts {
+						t.Errorf("%s, crash at save %d (stored: %t): %d restarts, want %d", test.name, k, stored, n, test.restarts)
+					}
 					again = r.load(t)
-					if again.State != test.state || len(again.Moves) != 2 || len(c.pools) != 1 || c.pools[0].Name != test.pool || len(again.Frozen) != 0 || cordoned(c, test.pool) != 0 {
+					if again.State != test.state || len(again.Moves) != test.moves || len(c.pools) != 1 || c.pools[0].Name != test.pool || len(again.Frozen) != 0 || cordoned(c, test.pool) != 0 {
 						t.Errorf("%s, crash at save %d (stored: %t): run %s (%s), moves %v, pools %v, frozen %v", test.name, k, stored, again.State, again.Problem, again.Moves, c.pools, again.Frozen)
 					}
 				})

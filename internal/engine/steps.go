@@ -188,10 +188,10 @@ func (e *Engine) cordonPool(ctx context.Context, step upgrade.Step, pool upgrade
 func (e *Engine) cordon(ctx context.Context, step upgrade.Step, n upgrade.Node) error {
 	drainStep := upgrade.NewStep(upgrade.DrainNode, step.Pool, n.Name)
 	if e.run.Step(drainStep.ID) == nil {
-		// After the pool's last drain, or, before any, after its cordon.
+		// After the pool's last drain, or, before any, after its cordon and its restarts.
 		at := 0
 		for i, s := range e.run.Steps {
-			if s.Pool == step.Pool && (s.Kind == upgrade.DrainNode || s.Kind == upgrade.CordonPool) {
+			if s.Pool == step.Pool && (s.Kind == upgrade.DrainNode || s.Kind == upgrade.CordonPool || s.Kind == upgrade.SurgeFirst) {
 				at = i + 1
 			}
 		}

@@ -163,6 +163,8 @@ func (e *Engine) do(ctx context.Context, step upgrade.Step, pool upgrade.PoolPla
 		return e.waitNodes(ctx, step, pool)
 	case upgrade.CordonPool:
 		return e.cordonPool(ctx, step, pool)
+	case upgrade.SurgeFirst:
+		return e.surgeFirst(ctx, step, pool)
 	case upgrade.UncordonPool:
 		return e.uncordonPool(ctx, step.Pool)
 	case upgrade.Soak:

@@ -59,9 +59,14 @@ func (c *Cluster) Uncordon(ctx context.Context, node string) error {
 // node as it was read: if somebody changed it meanwhile, it is read and decided again. While the API is away it goes on trying
 // until ctx is done.
 func (c *Cluster) patchNode(ctx context.Context, name string, decide func(unschedulable bool, by string) (any, any, bool)) error {
+	return persist(ctx, func(ctx context.Context) error { return c.tryPatchNode(ctx, name, decide) })
+}
+
+// persist tries again and again while that fails for a reason that may pass; while the API is away, until ctx is done.
+func persist(ctx context.Context, try func(context.Context) error) error {
 	left := patience
 	for {
-		err := c.tryPatchNode(ctx, name, decide)
+		err := try(context.WithValue(ctx, frank{}, true))
 		var pause time.Duration
 		switch {
 		case err != nil && away(err):
@@ -87,7 +92,6 @@ func within[T any](ctx context.Context, limit time.Duration, request func(contex
 }
 
 func (c *Cluster) tryPatchNode(ctx context.Context, name string, decide func(unschedulable bool, by string) (any, any, bool)) error {
-	ctx = context.WithValue(ctx, frank{}, true)
 	node, err := within(ctx, requestTimeout, func(ctx context.Context) (*corev1.Node, error) {
 		return c.client.CoreV1().Nodes().Get(ctx, name, metav1.GetOptions{})
 	})

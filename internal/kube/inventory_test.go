@@ -165,7 +165,7 @@ func TestPermissionsAreAskedForOneByOne(t *testing.T) {
 	for _, p := range inv.Permissions {
 		got = append(got, fmt.Sprintf("%s %s %t", p.Verb, p.Resource, p.Allowed))
 	}
-	want := []string{"get nodes false", "patch nodes false", "create pods/eviction true", "get leases true"}
+	want := []string{"get nodes false", "patch nodes false", "create pods/eviction true", "get deployments false", "patch deployments false", "get leases true"}
 	if diff := cmp.Diff(want, got); diff != "" || inv.User != "ci@example.com" {
 		t.Error(diff, inv.User)
 	}

@@ -1,6 +1,7 @@
 package kube
 
 import (
+	"reflect"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -53,7 +54,7 @@ func (o *owners) update(caches listers, changed map[kind]names) (counts bool, ui
 	for _, k := range ownerKinds {
 		for name := range changed[k] {
 			before, now := o.byName[k][name], readOwner(caches, k, name)
-			if before != nil && now != nil && *before == *now {
+			if before != nil && now != nil && reflect.DeepEqual(before, now) {
 				continue
 			}
 			counts = true
@@ -87,15 +88,12 @@ func (o *owner) uids() []string {
 // readOwner returns nil for what is not there.
 func readOwner(caches listers, k kind, name cache.ObjectName) *owner {
 	read := func(kind string, m metav1.ObjectMeta, wanted int, minReady int32) *owner {
-		return &owner{Workload: upgrade.Workload{
-			Ref:    upgrade.Ref{Kind: kind, Namespace: m.Namespace, Name: m.Name, UID: string(m.UID)},
-			Wanted: wanted, MinReady: time.Duration(minReady) * time.Second,
-		}}
+		return &owner{Workload: ownWorkload(kind, m, wanted, minReady)}
 	}
 	object, _ := get[any](caches, k, name)
 	switch c := object.(type) {
 	case *appsv1.Deployment:
-		return read("Deployment", c.ObjectMeta, replicas(c.Spec.Replicas), c.Spec.MinReadySeconds)
+		return &owner{Workload: readDeployment(c)}
 	case *appsv1.StatefulSet:
 		o := read("StatefulSet", c.ObjectMeta, replicas(c.Spec.Replicas), c.Spec.MinReadySeconds)
 		o.HeldBack = heldBack(c)
@@ -114,6 +112,13 @@ func readOwner(caches listers, k kind, name cache.ObjectName) *owner {
 		return o
 	}
 	return nil
+}
+
+func ownWorkload(kind string, m metav1.ObjectMeta, wanted int, minReady int32) upgrade.Workload {
+	return upgrade.Workload{
+		Ref:    upgrade.Ref{Kind: kind, Namespace: m.Namespace, Name: m.Name, UID: string(m.UID)},
+		Wanted: wanted, MinReady: time.Duration(minReady) * time.Second,
+	}
 }
 
 // heldBack is how many pods of a StatefulSet are as it was before its last change, and are left so until they are deleted. Whether the

@@ -25,6 +25,8 @@ func Needs() []upgrade.Permission {
 		{Verb: "get", Resource: "nodes", Why: "to cordon nodes"},
 		{Verb: "patch", Resource: "nodes", Why: "to cordon nodes"},
 		{Verb: "create", Resource: "pods/eviction", Why: "to evict pods"},
+		{Verb: "get", Group: "apps", Resource: "deployments", Why: "to restart Deployments before the drains", Only: upgrade.SurgeFirst},
+		{Verb: "patch", Group: "apps", Resource: "deployments", Why: "to restart Deployments before the drains", Only: upgrade.SurgeFirst},
 	}
 }
 

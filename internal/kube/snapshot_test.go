@@ -71,6 +71,9 @@ func plainOwners(l listers) map[string]upgrade.Workload {
 	}
 	for _, o := range objects[*appsv1.Deployment](l, deploymentKind) {
 		put("Deployment", &o.ObjectMeta, int(*o.Spec.Replicas))
+		w := byUID[string(o.UID)]
+		w.Rollout = readRollout(o)
+		byUID[w.UID] = w
 	}
 	for _, o := range objects[*appsv1.StatefulSet](l, statefulSetKind) {
 		put("StatefulSet", &o.ObjectMeta, int(*o.Spec.Replicas))
@@ -193,7 +196,9 @@ func (c *churn) change() {
 	make := map[kind]func(metav1.ObjectMeta) metav1.Object{
 		nodeKind: c.node, podKind: c.pod, serviceKind: c.service, sliceKind: c.slice, budgetKind: c.budget, claimKind: c.claim, attachmentKind: c.attachment,
 		deploymentKind: func(m metav1.ObjectMeta) metav1.Object {
-			return &appsv1.Deployment{ObjectMeta: m, Spec: appsv1.DeploymentSpec{Replicas: c.replicas()}}
+			return &appsv1.Deployment{
+				ObjectMeta: m, Spec: appsv1.DeploymentSpec{Replicas: c.replicas(), Paused: c.IntN(2) == 0}, Status: appsv1.DeploymentStatus{UpdatedReplicas: *c.replicas()},
+			}
 		},
 		statefulSetKind: func(m metav1.ObjectMeta) metav1.Object {
 			return &appsv1.StatefulSet{ObjectMeta: m, Spec: appsv1.StatefulSetSpec{Replicas: c.replicas()}}

@@ -33,7 +33,7 @@ func stands(b upgrade.Budget, over []upgrade.Pod) standing {
 		return fine // of two budgets over a pod Kubernetes keeps the status of one; that there are two is told
 	case b.Trouble != "", b.Current && b.Expected == 0:
 		return hopeless
-	case b.Current && b.Needed >= b.Expected:
+	case b.Never():
 		return never
 	}
 	for _, p := range over {

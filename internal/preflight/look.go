@@ -21,6 +21,11 @@ func (in Input) leaving() map[string]bool {
 	return nodes
 }
 
+// has tells that the plan has a step of that kind.
+func (in Input) has(kind upgrade.StepKind) bool {
+	return slices.ContainsFunc(in.Steps, func(s upgrade.Step) bool { return s.Kind == kind })
+}
+
 // podsByUID are the pods that there are.
 func (in Input) podsByUID() map[string]upgrade.Pod {
 	pods := map[string]upgrade.Pod{}
@@ -50,7 +55,7 @@ func edit(r upgrade.Ref, change string) string { return "kubectl edit " + on(r) 
 func (in Input) scale(r upgrade.Ref, pods []upgrade.Pod) (remedy, advice string) {
 	owned := func(p upgrade.Pod) bool { return len(in.Inventory.Volumes[p.UID]) > 0 }
 	switch w := in.State.Workloads[r.UID]; {
-	case slices.Contains(providers, r.Namespace):
+	case upgrade.Provided(r.Namespace):
 		return "", "it is the provider's own, and back as soon as its replacement is Ready"
 	case r.Kind == "Deployment" && w.Wanted > 0 && !slices.ContainsFunc(pods, owned):
 		return fmt.Sprintf("kubectl scale %s --replicas %d", on(r), max(2, w.Wanted+1)), "for the time of the upgrade, if two of it may run at once"

@@ -22,7 +22,8 @@ func noPDB() Check {
 func findNoPDB(in Input) []upgrade.Finding {
 	bare := func(p upgrade.Pod) bool {
 		w, ok := in.State.Workloads[p.Workload.UID]
-		return ok && w.Wanted > 1 && len(p.Budgets) == 0 && p.Disposition() == upgrade.Moves
+		first, _ := in.surged(p.Workload)
+		return ok && !first && w.Wanted > 1 && len(p.Budgets) == 0 && p.Disposition() == upgrade.Moves
 	}
 	return byWorkload(in.Moving, bare, func(owner upgrade.Ref, of []upgrade.Pod) upgrade.Finding {
 		return upgrade.Finding{

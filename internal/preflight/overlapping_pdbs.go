@@ -22,6 +22,9 @@ func findOverlappingPDBs(in Input) []upgrade.Finding {
 			continue
 		}
 		seen[p.Workload.UID] = true
+		if in.surges[p.Workload.UID].planned {
+			continue // nobody evicts it
+		}
 		found = append(found, upgrade.Finding{
 			Severity: upgrade.Warning, Object: p.Ref(),
 			Problem:  "has more than one PodDisruptionBudget, and the eviction API then refuses every eviction: its node's drain will block",

@@ -20,14 +20,17 @@ func permissions() Check {
 
 func findMissingPermissions(in Input) []upgrade.Finding {
 	found := in.unknown("whether Upshift may do what an upgrade needs", upgrade.ReadPermissions)
-	type scope struct{ group, resource, namespace, why string }
+	type scope struct {
+		group, resource, namespace, why string
+		only                            upgrade.StepKind
+	}
 	var order []scope
 	verbs := map[scope][]string{}
 	for _, p := range in.Inventory.Permissions {
-		if p.Allowed {
+		if p.Allowed || p.Only != "" && !in.has(p.Only) {
 			continue
 		}
-		s := scope{p.Group, p.Resource, p.Namespace, p.Why}
+		s := scope{p.Group, p.Resource, p.Namespace, p.Why, p.Only}
 		if verbs[s] == nil {
 			order = append(order, s)
 		}
@@ -40,10 +43,14 @@ func findMissingPermissions(in Input) []upgrade.Finding {
 			where = " in namespace " + s.namespace
 		}
 		resource := strings.TrimSuffix(s.resource+"."+s.group, ".")
+		remedy := in.grant(resource, s.namespace, verbs[s])
+		if s.only == upgrade.SurgeFirst {
+			remedy += " # or have none restarted, with surge-first: none"
+		}
 		found = append(found, upgrade.Finding{
 			Severity: upgrade.Blocker, Object: upgrade.Ref{Kind: "User", Name: user},
 			Problem: fmt.Sprintf("may not %s %s%s, which is needed %s", strings.Join(verbs[s], ", "), s.resource, where, s.why),
-			Remedy:  in.grant(resource, s.namespace, verbs[s]),
+			Remedy:  remedy,
 		})
 	}
 	return found

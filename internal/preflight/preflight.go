@@ -24,6 +24,8 @@ type Input struct {
 	Moving []upgrade.Pod
 	// lost is what several checks want to know of labels put by hand.
 	lost *labelLoss
+	// surges are the restarts that the plan has or thought of, by the workload's UID.
+	surges map[string]surge
 }
 
 // Check is one thing that is looked for.
@@ -53,7 +55,7 @@ func Checks() []Check {
 		unreadyNodes(), foreignCordons(), imageDrift(), pinnedToPool(), removedLabels(),
 		permissions(), webhooks(), deprecatedAPIs(), localVolumes(), zonalVolumes(), unboundVolumes(), hostPaths(),
 		externalTrafficLocal(), noEndpoints(), noReadinessProbe(), crashing(), pdbWithoutController(), unhealthyBlocks(),
-		barePods(), emptyDirs(), longGrace(), runningJobs(), overlappingPDBs(), pdbBlocks(), singleReplica(), noPDB(), oneNode(),
+		barePods(), emptyDirs(), longGrace(), runningJobs(), overlappingPDBs(), pdbBlocks(), singleReplica(), surgeFirst(), noPDB(), oneNode(),
 		lostLabels(), fits(), toleratesCordon(), lostTaints(), sharedVolume(), heldBackUpdate(),
 	}
 }
@@ -61,7 +63,7 @@ func Checks() []Check {
 // Inspect runs all checks. It is an upgrade.Inspector.
 func Inspect(s upgrade.Snapshot, p upgrade.Plan) []upgrade.Finding {
 	in := Input{Snapshot: s, Target: p.Target.Version, Pools: p.Pools, Steps: p.Steps, Options: p.Options, Moving: upgrade.PodsOn(s.State, p.Pools)}
-	in.lost = newLabelLoss(in)
+	in.lost, in.surges = newLabelLoss(in), surges(p.Pools)
 	var found []upgrade.Finding
 	idle := len(in.migrated()) == 0
 	for _, c := range Checks() {

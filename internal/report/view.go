@@ -14,6 +14,7 @@ const (
 	shownFindings = 20
 	shownEvidence = 8
 	shownDrains   = 10
+	shownRestarts = 5
 )
 
 // View is a plan as people read it: the same words on every surface, which each has only to lay out and to escape. JSON is the plan
@@ -247,7 +248,7 @@ func TimingOf(p upgrade.Plan) Timing {
 		kind upgrade.StepKind
 		what string
 	}{
-		{upgrade.CreatePool, "new nodes"}, {upgrade.DrainNode, Plural(drains, "drain") + AtOnce(p.Options.Parallel)}, {upgrade.Soak, "soak"}, {upgrade.DeletePool, "deleting old pools"},
+		{upgrade.CreatePool, "new nodes"}, {upgrade.SurgeFirst, "restarts"}, {upgrade.DrainNode, Plural(drains, "drain") + AtOnce(p.Options.Parallel)}, {upgrade.Soak, "soak"}, {upgrade.DeletePool, "deleting old pools"},
 	} {
 		if d := sums[kind.kind]; d > 0 {
 			t.Parts = append(t.Parts, Part{kind.what, d})

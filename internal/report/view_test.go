@@ -40,7 +40,7 @@ func plan(t *testing.T) upgrade.Plan {
 		},
 		Consents: []upgrade.Consent{upgrade.AllowBarePods, upgrade.AllowEmptyDirLoss},
 		Pools: []upgrade.PoolPlan{
-			{Name: "pool", Action: upgrade.Migrate, Why: "migrate, since …", From: "1.33.5-gke.1", To: "1.34.2-gke.100", NewName: "pool-1-34-2-gke-100", Nodes: many("n", 2), NodesPerZone: 1, Zones: []string{"a", "b"}, PodsToMove: 12, Surge: upgrade.Surge{Nodes: 2, NodeHours: 2.34}},
+			{Name: "pool", Action: upgrade.Migrate, Why: "migrate, since …", From: "1.33.5-gke.1", To: "1.34.2-gke.100", NewName: "pool-1-34-2-gke-100", Nodes: many("n", 2), NodesPerZone: 1, Zones: []string{"a", "b"}, PodsToMove: 12, Restarts: restarts(7), Surge: upgrade.Surge{Nodes: 2, NodeHours: 2.34}},
 			{Name: "done", Action: upgrade.LeaveDone, Why: "already at 1.34.2-gke.100", From: "1.34.2-gke.100", To: "1.34.2-gke.100"},
 		},
 	}
@@ -50,7 +50,7 @@ func plan(t *testing.T) upgrade.Plan {
 		takes    time.Duration
 		noReturn string
 	}{
-		{upgrade.CreatePool, "", 4 * time.Minute, ""}, {upgrade.WaitNodes, "", 0, ""}, {upgrade.CordonPool, "", 0, ""},
+		{upgrade.CreatePool, "", 4 * time.Minute, ""}, {upgrade.WaitNodes, "", 0, ""}, {upgrade.CordonPool, "", 0, ""}, {upgrade.SurgeFirst, "", time.Minute, ""},
 		{upgrade.DrainNode, "n1", 30 * time.Second, ""}, {upgrade.DrainNode, "n2", 2 * time.Second, "nothing makes these again: shop/x"},
 		{upgrade.Soak, "", time.Hour, ""}, {upgrade.DeletePool, "", 4 * time.Minute, "a rollback does not bring pool back"},
 	} {
@@ -59,6 +59,14 @@ func plan(t *testing.T) upgrade.Plan {
 		p.Steps = append(p.Steps, step)
 	}
 	return p
+}
+
+func restarts(n int) []upgrade.Restart {
+	var all []upgrade.Restart
+	for i := range n {
+		all = append(all, upgrade.Restart{Workload: upgrade.Ref{Kind: "Deployment", Namespace: "shop", Name: fmt.Sprint("one-", i+1), UID: fmt.Sprint(i)}, Pods: 1, Elsewhere: i % 2})
+	}
+	return all
 }
 
 func many(prefix string, n int) []string {

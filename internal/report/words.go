@@ -23,6 +23,8 @@ func Step(p upgrade.Plan, s upgrade.Step) string {
 		return fmt.Sprintf("%s: until %d nodes of %s are Ready at %s", s.Kind, nodes, pool.NewName, pool.To)
 	case upgrade.CordonPool:
 		return fmt.Sprintf("%s: every node of %s, so that no pod moves twice", s.Kind, s.Pool)
+	case upgrade.SurgeFirst:
+		return fmt.Sprintf("%s: restart %s, so that new pods are Ready before the old ones of %s end", s.Kind, restarts(pool.Restarts), s.Pool)
 	case upgrade.DrainNode:
 		return fmt.Sprintf("%s: %s, then wait until its workloads are as available as before", s.Kind, s.Node)
 	case upgrade.Soak:
@@ -33,6 +35,19 @@ func Step(p upgrade.Plan, s upgrade.Step) string {
 		return fmt.Sprintf("%s: %s gets %s", s.Kind, pool.NewName, pool.Autoscaling.Summary)
 	}
 	return string(s.Kind)
+}
+
+// restarts names the Deployments that are restarted, the first of many, with the pods that restart with them: "Deployment shop/web (3 pods, 2 of them elsewhere)".
+func restarts(all []upgrade.Restart) string {
+	names := make([]string, len(all))
+	for i, r := range all {
+		names[i] = fmt.Sprintf("%s (%s", r.Workload, Plural(r.Pods+r.Elsewhere, "pod"))
+		if r.Elsewhere > 0 {
+			names[i] += fmt.Sprintf(", %d of them elsewhere", r.Elsewhere)
+		}
+		names[i] += ")"
+	}
+	return First(names, shownRestarts)
 }
 
 // NewPool says which pool takes over from another, and how large it is.

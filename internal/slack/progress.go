@@ -165,6 +165,8 @@ func (p Progress) step(s upgrade.Step) string {
 		return "waiting for the nodes of " + code(pool.NewName) + since
 	case upgrade.CordonPool:
 		return "cordoning the nodes of " + code(s.Pool)
+	case upgrade.SurgeFirst:
+		return "restarting Deployments, so that their new pods are Ready before the old ones on " + code(s.Pool) + " end" + since
 	case upgrade.UncordonPool:
 		return "opening the nodes of " + code(s.Pool)
 	case upgrade.DrainNode:

@@ -26,6 +26,7 @@ func Differences(before, now Plan) []string {
 			add("it asks for the consent %s", c)
 		}
 	}
+	found = append(found, restartDifferences(before, now)...)
 	for _, key := range slices.Sorted(maps.Keys(merged(before.Budgets, now.Budgets))) {
 		a, had := before.Budgets[key]
 		b, has := now.Budgets[key]
@@ -67,6 +68,23 @@ func poolDifferences(before, now Plan) []string {
 	for _, p := range before.Pools {
 		if _, has := now.Pool(p.Name); !has {
 			found = append(found, fmt.Sprintf("pool %s is gone", p.Name))
+		}
+	}
+	return found
+}
+
+// restartDifferences tells of Deployments that are restarted in one of the plans only.
+func restartDifferences(before, now Plan) []string {
+	a, b := before.restarted(), now.restarted()
+	var found []string
+	for _, uid := range slices.Sorted(maps.Keys(merged(a, b))) {
+		_, had := a[uid]
+		_, has := b[uid]
+		switch {
+		case !had:
+			found = append(found, fmt.Sprintf("%s is restarted before the drains", b[uid]))
+		case !has:
+			found = append(found, fmt.Sprintf("%s is not restarted before the drains any more", a[uid]))
 		}
 	}
 	return found

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"slices"
 )
 
@@ -27,13 +28,14 @@ func digest(p Plan, s Snapshot) (string, error) {
 		ControlPlane, Target              string
 		Options                           Options
 		Pools                             []pool
+		Restarts                          []string
 		Budgets                           map[string]json.RawMessage
 		Consents                          []Consent
 		Findings                          []finding
 	}{
 		Provider: p.Cluster.Provider, Project: p.Cluster.Project, Location: p.Cluster.Location, Name: p.Cluster.Name,
 		ControlPlane: p.Cluster.ControlPlaneVersion, Target: p.Target.Version, Options: p.Options,
-		Budgets: p.Budgets, Consents: p.Consents,
+		Restarts: slices.Sorted(maps.Keys(p.restarted())), Budgets: p.Budgets, Consents: p.Consents,
 	}
 	// What was asked for is resolved: "latest" and the version that it came to are the same plan.
 	content.Options.Target = ""

@@ -18,7 +18,7 @@ const (
 
 // estimate sets how long each step takes when all goes well, and what the pools cost besides.
 func estimate(p *Plan, s State) {
-	drains := estimateDrains(s, p)
+	drains, restarts := estimateDrains(s, p), estimateRestarts(s, p)
 	for i, step := range p.Steps {
 		switch step.Kind {
 		case CreatePool:
@@ -27,6 +27,8 @@ func estimate(p *Plan, s State) {
 			p.Steps[i].Estimate = Seconds(assumedDeletion)
 		case Soak:
 			p.Steps[i].Estimate = p.Options.Soak
+		case SurgeFirst:
+			p.Steps[i].Estimate = Seconds(restarts[step.Pool])
 		case DrainNode:
 			p.Steps[i].Estimate = Seconds(drains[step.Node])
 			if p.Options.Parallel.One() {
@@ -51,6 +53,7 @@ func estimateDrains(s State, p *Plan) map[string]time.Duration {
 	for _, n := range s.Nodes {
 		pools[n.Name] = n.Pool
 	}
+	restarted := p.restartedOn(pools)
 	add := func(to map[place]*leaving, at place, pod Pod) {
 		if to[at] == nil {
 			to[at] = newLeaving(pod.Workload)
@@ -64,7 +67,7 @@ func estimateDrains(s State, p *Plan) map[string]time.Duration {
 		if pod.StartUp > 0 {
 			startUps[pod.Workload.UID] = append(startUps[pod.Workload.UID], min(pod.StartUp, longestStartUp))
 		}
-		if pod.Node != "" {
+		if pod.Node != "" && !restarted(pod) {
 			add(leavingFrom, place{pod.Node, pod.Workload.UID}, pod)
 			add(ofPool, place{pools[pod.Node], pod.Workload.UID}, pod)
 		}
@@ -92,6 +95,44 @@ func estimateDrains(s State, p *Plan) map[string]time.Duration {
 		}
 	}
 	return nodes
+}
+
+// restartedOn tells the pods that have left their nodes, of which pools says the pools, before these are drained: their Deployments are restarted.
+func (p *Plan) restartedOn(pools map[string]string) func(Pod) bool {
+	type at struct{ pool, workload string }
+	first := map[at]bool{}
+	for _, pool := range p.Pools {
+		for _, r := range pool.Restarts {
+			first[at{pool.Name, r.Workload.UID}] = true
+		}
+	}
+	return func(pod Pod) bool { return len(first) > 0 && first[at{pools[pod.Node], pod.Workload.UID}] }
+}
+
+// estimateRestarts is how long the restarts of each pool take, by its name: as long as the slowest of them, or until the run pauses.
+func estimateRestarts(s State, p *Plan) map[string]time.Duration {
+	startUps, graces := map[string][]time.Duration{}, map[string]time.Duration{}
+	restarted := p.restarted()
+	for i := range s.Pods {
+		pod := &s.Pods[i]
+		if _, ok := restarted[pod.Workload.UID]; !ok {
+			continue
+		}
+		graces[pod.Workload.UID] = max(graces[pod.Workload.UID], min(pod.Grace, assumedGrace))
+		if pod.StartUp > 0 {
+			startUps[pod.Workload.UID] = append(startUps[pod.Workload.UID], min(pod.StartUp, longestStartUp))
+		}
+	}
+	takes := map[string]time.Duration{}
+	for _, pool := range p.Pools {
+		for _, r := range pool.Restarts {
+			w := s.Workloads[r.Workload.UID]
+			n := waves(r.Pods+r.Elsewhere, w.Rollout.Surge+w.Rollout.Unavailable)
+			each := median(startUps[w.UID]) + w.MinReady
+			takes[pool.Name] = max(takes[pool.Name], min(time.Duration(n)*each+graces[w.UID], time.Duration(pool.DrainTimeout)))
+		}
+	}
+	return takes
 }
 
 // median is what most pods of a workload took to start: one that was not Ready for a while seems to have taken very long. The list is sorted.
@@ -132,9 +173,11 @@ func (l *leaving) takes(startUp time.Duration) time.Duration {
 	if l.inOrder {
 		wave += l.grace
 	}
-	waves := (l.pods + l.atOnce - 1) / l.atOnce
-	return time.Duration(waves-1)*wave + max(l.grace, wave)
+	return time.Duration(waves(l.pods, l.atOnce)-1)*wave + max(l.grace, wave)
 }
+
+// waves is how many times it takes for all of so many pods to go, so many at a time.
+func waves(pods, atATime int) int { return (pods + atATime - 1) / atATime }
 
 // Surge is what a pool costs beside what it costs anyway.
 type Surge struct {

@@ -220,6 +220,8 @@ type Permission struct {
 	Allowed                    bool
 	// Why says what it is needed for, as the end of a sentence: "to cordon nodes".
 	Why string
+	// Only is the kind of step that needs it, empty for every upgrade.
+	Only StepKind
 }
 
 // Interval is a span of time.

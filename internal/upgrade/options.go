@@ -28,6 +28,8 @@ type Options struct {
 	OnFailure FailurePolicy `json:"onFailure"`
 	// Jobs says what a drain does with running Jobs.
 	Jobs JobPolicy `json:"jobs,omitempty"`
+	// SurgeFirst says which Deployments start their new pods before the old ones end.
+	SurgeFirst SurgePolicy `json:"surgeFirst,omitempty"`
 	// Accept are the findings that people know of and accept.
 	Accept []Waiver `json:"accept,omitempty"`
 }
@@ -101,6 +103,19 @@ const (
 	EvictJobs JobPolicy = "evict"
 )
 
+// SurgePolicy says which Deployments are restarted before the drains, so that their new pods are Ready before the old ones end.
+type SurgePolicy string
+
+// The policies for restarts. No policy, in a record of old, is SurgeNone.
+const (
+	// SurgeSingletons restarts those that an eviction would cut off, and those that a PodDisruptionBudget keeps from being evicted at all.
+	SurgeSingletons SurgePolicy = "singletons"
+	// SurgeDeployments restarts every Deployment that can be.
+	SurgeDeployments SurgePolicy = "deployments"
+	// SurgeNone restarts none.
+	SurgeNone SurgePolicy = "none"
+)
+
 // Disposition tells what a drain of its node does with p, under these options.
 func (o Options) Disposition(p Pod) Disposition {
 	d := p.Disposition()
@@ -124,7 +139,7 @@ const (
 )
 
 // OptionNames are the names that Options.Set knows, those of the Action's inputs.
-var OptionNames = []string{"target-version", "node-pools", "strategy", "max-parallel-drains", "drain-timeout", "soak", "delete-old-pools", "on-failure", "jobs", "accept"}
+var OptionNames = []string{"target-version", "node-pools", "strategy", "max-parallel-drains", "drain-timeout", "soak", "delete-old-pools", "on-failure", "jobs", "surge-first", "accept"}
 
 // Set sets an option by the name of its input. Its error says what is accepted, and not the name.
 func (o *Options) Set(name, value string) error {
@@ -156,6 +171,9 @@ func (o *Options) Set(name, value string) error {
 	case "jobs":
 		o.Jobs = JobPolicy(value)
 		return oneOf(value, []string{"wait", "evict"})
+	case "surge-first":
+		o.SurgeFirst = SurgePolicy(value)
+		return oneOf(value, []string{"singletons", "deployments", "none"})
 	case "accept":
 		waivers, err := ParseWaivers(value)
 		o.Accept = waivers

@@ -66,9 +66,13 @@ type PoolPlan struct {
 	// Zones are the zones of the pool.
 	Zones       []string    `json:"zones,omitempty"`
 	Autoscaling Autoscaling `json:"autoscaling"`
-	// PodsToMove counts the pods that the drains evict.
-	PodsToMove int   `json:"podsToMove"`
-	Surge      Surge `json:"surge"`
+	// PodsToMove counts the pods that leave the pool and that something makes again.
+	PodsToMove int `json:"podsToMove"`
+	// Restarts are the Deployments that are restarted before the drains, in the order of their names.
+	Restarts []Restart `json:"restarts,omitempty"`
+	// Evicted are those that would have been, and are evicted after all.
+	Evicted []Evicted `json:"-"`
+	Surge   Surge     `json:"surge"`
 	// DrainTimeout is what automatic came to.
 	DrainTimeout Seconds         `json:"drainTimeout,omitempty"`
 	Config       json.RawMessage `json:"config,omitempty"`
@@ -175,6 +179,7 @@ func BuildPlan(s Snapshot, o Options, inspect Inspector) (Plan, error) {
 		}
 		plan.Pools = append(plan.Pools, p)
 	}
+	chooseRestarts(&plan, s)
 	plan.Steps = append(plan.Steps, steps(plan)...)
 	estimate(&plan, s.State)
 	markNoReturn(&plan, s.State)
@@ -311,6 +316,9 @@ func steps(p Plan) []Step {
 		add(CreatePool, pool.Name, "")
 		add(WaitNodes, pool.Name, "")
 		add(CordonPool, pool.Name, "")
+		if len(pool.Restarts) > 0 {
+			add(SurgeFirst, pool.Name, "")
+		}
 		for _, node := range pool.Nodes {
 			add(DrainNode, pool.Name, node)
 		}

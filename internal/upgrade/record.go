@@ -7,7 +7,8 @@ import (
 )
 
 // Encode writes the run as JSON of at most limit bytes. What a run with very many pods has no room for is left out, the least
-// needed first: its oldest moves (they stay counted), the evidence of the plan's findings, the plan's own list of steps, its findings. The run
+// needed first: its oldest moves (they stay counted), the evidence of the plan's findings, the plan's own list of steps, what it says of
+// restarts that the run has noted itself, and which pods are to leave by them, its findings. The run
 // itself is not changed.
 func (r *Run) Encode(limit int) ([]byte, error) {
 	data, err := json.Marshal(r)
@@ -22,6 +23,7 @@ func (r *Run) Encode(limit int) ([]byte, error) {
 	for _, shrink := range []func(){
 		func() { small.dropMoves(len(data) - limit) },
 		func() { small.Plan.Steps = []Step{} },
+		small.dropRestarts,
 		func() { small.dropMoves(len(data)) },
 		func() { small.Plan.Findings = []Finding{} },
 	} {
@@ -46,6 +48,27 @@ func (r *Run) dropMoves(bytes int) {
 		kept = append(kept, m)
 	}
 	r.Moves = kept
+}
+
+// dropRestarts leaves out what the plan says of restarts that were begun, since the run has noted these itself, and which pods have to leave by
+// them: if a process is killed meanwhile, those that leave unseen are not counted.
+func (r *Run) dropRestarts() {
+	r.Steps, r.Plan.Pools = slices.Clone(r.Steps), slices.Clone(r.Plan.Pools)
+	for i, s := range r.Steps {
+		if s.Kind != SurgeFirst || s.StartedAt == nil {
+			continue
+		}
+		for j := range r.Plan.Pools {
+			if r.Plan.Pools[j].Name == s.Pool {
+				r.Plan.Pools[j].Restarts = nil
+			}
+		}
+		if s.Baseline != nil {
+			first := *s.Baseline
+			first.Pods = []Resident{}
+			r.Steps[i].Baseline = &first
+		}
+	}
 }
 
 // DecodeRun reads what Encode wrote. A record of another version is an error: what it means is not known here.

@@ -44,6 +44,7 @@ func fullRun(t *testing.T) *upgrade.Run {
 	r.CountDrained()
 	r.Acknowledge(upgrade.Request{Verb: upgrade.AskUnblock, Arguments: []string{"skip:n1"}, Run: r.ID, By: "bob", At: later, Sequence: 4}, "too late")
 	r.Forced = []upgrade.Forced{{Pod: pod, By: "bob", At: later}}
+	r.Restarts = []upgrade.Restarted{{Workload: web, Pool: "default-pool", At: "b", Before: "a", Undoes: true, State: upgrade.RestartLeft, Why: "it is gone", By: "bob"}}
 	r.Granted = []upgrade.Consent{upgrade.AllowBarePods}
 	r.Requester, r.Slack = &upgrade.Person{Name: "bob", ID: "U2"}, &upgrade.Thread{Channel: "C1", Timestamp: "1.2"}
 	r.Approvals = []upgrade.Approval{{By: "carol", Approved: true, At: recordTime, Where: "Slack"}}
@@ -185,6 +186,34 @@ func TestTheNewestMovesStayInTheRecord(t *testing.T) {
 	}
 	if diff := cmp.Diff(r.Moves[len(r.Moves)-1], got.Moves[len(got.Moves)-1]); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestRestartsFitIntoTheRecord: what is needed to go on with two thousand of them is there, and the run itself is not changed.
+func TestRestartsFitIntoTheRecord(t *testing.T) {
+	r := bigRun(1000)
+	step := upgrade.NewStep(upgrade.SurgeFirst, "default-pool", "")
+	step.State, step.StartedAt, step.Baseline = upgrade.StepRunning, &recordTime, &upgrade.Baseline{Ready: map[string]int{}}
+	pool := &r.Plan.Pools[0]
+	for i, m := range r.Moves[:20_000] {
+		w := upgrade.Ref{Kind: "Deployment", Namespace: "team-checkout", Name: fmt.Sprintf("recommendation-frontend-service-of-team-%d", i), UID: fmt.Sprintf("%08x-6b1f-4c02-9d3e-%012x", i, i)}
+		step.Baseline.Pods = append(step.Baseline.Pods, upgrade.Resident{Pod: m.Pod, Workload: w, Node: m.Node})
+		if i < 2000 {
+			pool.Restarts = append(pool.Restarts, upgrade.Restart{Workload: w, Pods: 10})
+			r.Restarts = append(r.Restarts, upgrade.Restarted{Workload: w, Pool: pool.Name, At: "2026-01-02T03:04:05Z", State: upgrade.RestartBegun})
+			step.Baseline.Ready[w.UID] = 10
+		}
+	}
+	r.Steps = append(r.Steps, step)
+	got := decode(t, encode(t, r, recordLimit))
+	if diff := cmp.Diff(r.Restarts, got.Restarts); diff != "" {
+		t.Error(diff)
+	}
+	if first := got.Step(step.ID).Baseline; first == nil || len(first.Ready) != 2000 {
+		t.Error("what the restarts are measured against is not there")
+	}
+	if len(pool.Restarts) != 2000 || len(r.Step(step.ID).Baseline.Pods) != 20_000 {
+		t.Error("the run itself was changed")
 	}
 }
 

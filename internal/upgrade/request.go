@@ -55,7 +55,7 @@ func (r *Run) Acknowledge(request Request, refused string) {
 }
 
 // UnblockForms are the accepted forms of an unblock, for people.
-const UnblockForms = "retry, skip:NODE or force:NAMESPACE/POD"
+const UnblockForms = "retry, skip:NODE, surge:NAMESPACE/DEPLOYMENT or force:NAMESPACE/POD"
 
 // Unblock is how a person helps a drain that waits.
 type Unblock struct {
@@ -63,6 +63,8 @@ type Unblock struct {
 	Retry bool
 	// Skip is a node that is left undrained for now.
 	Skip string
+	// Surge is a Deployment that is restarted, so that its new pods are Ready before the old ones end. It has no UID.
+	Surge Ref
 	// Force is a pod that goes past its budgets. Its UID is bound when a person asks: another pod of the same name is not meant.
 	Force Ref
 }
@@ -71,15 +73,16 @@ type Unblock struct {
 func ParseUnblock(text string) (Unblock, error) {
 	kind, object, _ := strings.Cut(text, ":")
 	namespace, name, both := strings.Cut(object, "/")
+	named := namespace != "" && name != "" && !strings.Contains(name, "/")
 	switch {
 	case text == "retry":
 		return Unblock{Retry: true}, nil
 	case kind == "skip" && object != "" && !both:
 		return Unblock{Skip: object}, nil
-	case kind == "force" && namespace != "" && name != "" && !strings.Contains(name, "/"):
+	case kind == "surge" && named:
+		return Unblock{Surge: Ref{Kind: "Deployment", Namespace: namespace, Name: name}}, nil
+	case kind == "force" && named:
 		return Unblock{Force: Ref{Kind: "Pod", Namespace: namespace, Name: name}}, nil
-	case kind == "surge":
-		return Unblock{}, errors.New("surge is not supported yet; want " + UnblockForms)
 	}
 	return Unblock{}, errors.New("want " + UnblockForms)
 }
@@ -91,6 +94,8 @@ func (u Unblock) Arguments() []string {
 		return []string{"retry"}
 	case u.Skip != "":
 		return []string{"skip:" + u.Skip}
+	case !u.Surge.IsZero():
+		return []string{fmt.Sprintf("surge:%s/%s", u.Surge.Namespace, u.Surge.Name)}
 	}
 	return []string{fmt.Sprintf("force:%s/%s", u.Force.Namespace, u.Force.Name), u.Force.UID}
 }

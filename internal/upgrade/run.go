@@ -12,10 +12,12 @@ type StepKind string
 
 // The kinds of steps.
 const (
-	FreezeAutoscaling  StepKind = "freeze-autoscaling"
-	CreatePool         StepKind = "create-pool"
-	WaitNodes          StepKind = "wait-nodes"
-	CordonPool         StepKind = "cordon-pool"
+	FreezeAutoscaling StepKind = "freeze-autoscaling"
+	CreatePool        StepKind = "create-pool"
+	WaitNodes         StepKind = "wait-nodes"
+	CordonPool        StepKind = "cordon-pool"
+	// SurgeFirst restarts Deployments, so that their new pods are Ready on other nodes before the old ones end.
+	SurgeFirst         StepKind = "surge-first"
 	DrainNode          StepKind = "drain-node"
 	Soak               StepKind = "soak"
 	DeletePool         StepKind = "delete-pool"
@@ -82,7 +84,47 @@ type Resident struct {
 	Pod      Ref      `json:"pod"`
 	Workload Ref      `json:"workload"`
 	Disks    []string `json:"disks,omitempty"`
+	// Node is where the pod is, in a baseline of several nodes.
+	Node string `json:"node,omitempty"`
 }
+
+// Restarted is a Deployment that a run restarts, so that its pods leave a pool.
+type Restarted struct {
+	Workload Ref    `json:"workload"`
+	Pool     string `json:"pool"`
+	// At is the value that the run gives the annotation kubectl.kubernetes.io/restartedAt of the pod template, and Before the one that was there;
+	// empty is no annotation.
+	At     string `json:"at"`
+	Before string `json:"before"`
+	// Undoes tells that it puts back what a restart that did not end had begun.
+	Undoes bool         `json:"undoes,omitempty"`
+	State  RestartState `json:"state"`
+	// Why says why its pods are evicted after all.
+	Why string `json:"why,omitempty"`
+	// By is who asked for it, empty if the plan has it.
+	By string `json:"by,omitempty"`
+}
+
+// RestartState is how far a restart is.
+type RestartState string
+
+// The states of a restart.
+const (
+	// RestartIntended: it is about to be begun, or may have been, if the process that was to is gone.
+	RestartIntended RestartState = "intended"
+	// RestartBegun: the pod template is another one now.
+	RestartBegun RestartState = "begun"
+	// RestartDone: no pod is left on the pool.
+	RestartDone RestartState = "done"
+	// RestartLeft: what is left of its pods on the pool is evicted.
+	RestartLeft RestartState = "left"
+)
+
+// Denied is the error of a change that Kubernetes was reached for and refused.
+type Denied struct{ Err error }
+
+func (d *Denied) Error() string { return d.Err.Error() }
+func (d *Denied) Unwrap() error { return d.Err }
 
 // NewStep makes a step whose ID says what it does.
 func NewStep(kind StepKind, pool, node string) Step {
@@ -150,6 +192,8 @@ type Run struct {
 	Handled      []Handled `json:"handled,omitempty"`
 	// Forced are the pods that a person let go past their budgets.
 	Forced []Forced `json:"forced,omitempty"`
+	// Restarts are the Deployments that were to be restarted, with what came of that.
+	Restarts []Restarted `json:"restarts,omitempty"`
 
 	// Granted are the consents that were given, and Approvals by whom the plan was approved.
 	Granted   []Consent  `json:"granted"`

@@ -109,6 +109,30 @@ type Workload struct {
 	MinReady time.Duration
 	// HeldBack is how many of its pods a change of it has not reached, since it waits for somebody to delete them (updateStrategy OnDelete).
 	HeldBack int
+	// Rollout is how a Deployment replaces its pods, nil for every other kind. It must not be changed.
+	Rollout *Rollout
+}
+
+// Rollout is how a Deployment replaces its pods, and how far it is with it.
+type Rollout struct {
+	// Recreate tells that all old pods end before the first new one begins.
+	Recreate bool
+	// Unavailable and Surge are maxUnavailable and maxSurge in pods: how many fewer than wanted may be available, and how many more there may be.
+	Unavailable, Surge int
+	Paused             bool
+	// Declined tells that an annotation keeps the Deployment from being restarted by us.
+	Declined bool
+	// HostPorts tells that its pods take ports of their nodes, Claims that they mount persistent volume claims, and ToleratesCordon that the
+	// scheduler may put them on cordoned nodes.
+	HostPorts, Claims, ToleratesCordon bool
+	// Updated is how many pods are as the Deployment has them now, and Available how many are available. Complete tells that it has as many as it
+	// wants of both, and no others.
+	Updated, Available int
+	Complete           bool
+	// RestartedAt is the pod template's annotation kubectl.kubernetes.io/restartedAt, empty for none.
+	RestartedAt string
+	// Stuck is Kubernetes' word that the rollout does not progress, empty while it does.
+	Stuck string
 }
 
 // Unknown stands for a number that could not be read.

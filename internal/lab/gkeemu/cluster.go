@@ -31,7 +31,8 @@ type Cluster struct {
 	CA       []byte
 	// Kube is where its Nodes are made; no two clusters share one.
 	Kube kubernetes.Interface
-	// NodeStartUp is the start-up of nodes in pools that CreateNodePool makes, as package lab understands it: "2s", "never".
+	// NodeStartUp is the start-up of nodes in pools that CreateNodePool makes, as package lab understands it: "2s", "never". Of several,
+	// as in "0s,1m", the nodes of a pool take theirs in turn.
 	NodeStartUp string
 	// Template has further fields of what GetCluster returns, such as a maintenance policy or resource labels; nil: none. With Autopilot on, its
 	// pools cannot be changed.
@@ -81,7 +82,7 @@ func (s *Server) AddCluster(spec Cluster) error {
 
 // AddPool makes a pool with its Nodes at once and without an operation, as a pool that has always been there. Unlike
 // CreateNodePool it takes any version, and keeps output-only fields that the emulator does not set itself.
-// StartUp is that of its nodes, as package lab understands it; empty: at once.
+// StartUp is that of its nodes, as [Cluster.NodeStartUp] says; empty: at once.
 func (s *Server) AddPool(ctx context.Context, clusterPath string, pb *containerpb.NodePool, startUp string) error {
 	p, err := s.register(clusterPath, pb, startUp)
 	if err != nil {

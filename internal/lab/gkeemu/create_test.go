@@ -244,3 +244,18 @@ func TestCloseAbandonsOperations(t *testing.T) {
 		t.Fatal("still not closed")
 	}
 }
+
+func TestNodesOfAPoolStartInTurn(t *testing.T) {
+	w := start(t, gkeemu.Options{})
+	blue := &containerpb.NodePool{Name: "blue", InitialNodeCount: 4, Locations: []string{"europe-west1-b"}}
+	if err := w.srv.AddPool(t.Context(), clusterPath, blue, "0s,1m,2m"); err != nil {
+		t.Fatal(err)
+	}
+	startUps := map[string]int{}
+	for _, n := range w.nodes(t, "blue") {
+		startUps[n.Annotations[lab.AnnotationStartUp]]++
+	}
+	if diff := cmp.Diff(map[string]int{"0s": 2, "1m": 1, "2m": 1}, startUps); diff != "" {
+		t.Errorf("start-ups (-want +got):\n%s", diff)
+	}
+}

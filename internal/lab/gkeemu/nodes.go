@@ -24,6 +24,7 @@ const poolLabel = "cloud.google.com/gke-nodepool"
 func (p *pool) newNodes() []*corev1.Node {
 	var nodes []*corev1.Node
 	taken := map[string]bool{}
+	startUps := strings.Split(p.startUp, ",")
 	for range p.pb.GetInitialNodeCount() {
 		for _, g := range p.groups {
 			name := nodeName(g.name)
@@ -31,14 +32,14 @@ func (p *pool) newNodes() []*corev1.Node {
 				name = nodeName(g.name)
 			}
 			taken[name] = true
-			nodes = append(nodes, p.node(name, g.zone))
+			nodes = append(nodes, p.node(name, g.zone, startUps[len(nodes)%len(startUps)]))
 		}
 	}
 	return nodes
 }
 
 // node looks as GKE's do.
-func (p *pool) node(name, zone string) *corev1.Node {
+func (p *pool) node(name, zone, startUp string) *corev1.Node {
 	config := p.pb.GetConfig()
 	node := &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{
@@ -54,8 +55,8 @@ func (p *pool) node(name, zone string) *corev1.Node {
 			ProviderID: fmt.Sprintf("gce://%s/%s/%s", p.cluster.spec.Project, zone, name),
 		},
 	}
-	if p.startUp != "" {
-		node.Annotations[lab.AnnotationStartUp] = p.startUp
+	if startUp != "" {
+		node.Annotations[lab.AnnotationStartUp] = startUp
 	}
 	for _, t := range config.GetTaints() {
 		node.Spec.Taints = append(node.Spec.Taints, corev1.Taint{Key: t.GetKey(), Value: t.GetValue(), Effect: taintEffects[t.GetEffect()]})

@@ -14,7 +14,7 @@ import (
 )
 
 // A fact is what one version of an object says, cut down to what is judged:
-// a pod, an owner, a budget or an endpoints.
+// a pod, an owner, a budget, an endpoints or a node.
 type fact any
 
 type pod struct {
@@ -86,6 +86,8 @@ func factOf(obj any) (fact, error) {
 		return budget{object: objectOf("PDB", o), spec: o.Spec, selector: selector}, nil
 	case *discoveryv1.EndpointSlice:
 		return endpointsOf(o), nil
+	case *corev1.Node:
+		return node{object: objectOf("Node", o), labels: o.Labels, cordoned: o.Spec.Unschedulable}, nil
 	}
 	return nil, fmt.Errorf("unexpected object %T", obj)
 }

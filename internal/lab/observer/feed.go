@@ -40,8 +40,9 @@ type version struct {
 	gone bool
 }
 
-func newFeeds(client kubernetes.Interface, journal *journal) []*feed {
-	feeds := []*feed{
+// newFeeds watch all that is judged in any case, and more.
+func newFeeds(client kubernetes.Interface, journal *journal, more ...*feed) []*feed {
+	feeds := append([]*feed{
 		{kind: "Pods", lw: listWatch(client.CoreV1().Pods(""))},
 		{kind: "Deployments", lw: listWatch(client.AppsV1().Deployments(""))},
 		{kind: "ReplicaSets", lw: listWatch(client.AppsV1().ReplicaSets(""))},
@@ -49,7 +50,7 @@ func newFeeds(client kubernetes.Interface, journal *journal) []*feed {
 		{kind: "Jobs", lw: listWatch(client.BatchV1().Jobs(""))},
 		{kind: "PodDisruptionBudgets", lw: listWatch(client.PolicyV1().PodDisruptionBudgets(""))},
 		{kind: "EndpointSlices", lw: listWatch(client.DiscoveryV1().EndpointSlices(""))},
-	}
+	}, more...)
 	for _, f := range feeds {
 		f.client, f.journal = client, journal
 		f.listed, f.changed = make(chan struct{}), make(chan struct{})

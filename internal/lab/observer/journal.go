@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"k8s.io/apimachinery/pkg/labels"
 )
 
 // A journal keeps what the feeds saw until it is judged. It is safe for concurrent use.
@@ -15,6 +17,7 @@ type journal struct {
 	base   uint64 // the newest of the first lists: what is not newer is the state to compare with
 	began  time.Time
 	gaps   []string
+	old    labels.Selector // nil unless the emptying of nodes is judged too
 }
 
 type event struct {
@@ -56,6 +59,9 @@ func (j *journal) report(end time.Time) Report {
 	slices.SortStableFunc(events, func(a, b event) int { return cmp.Compare(a.rv, b.rv) })
 
 	r := newRecorder()
+	if j.old != nil {
+		r.emptying = newEmptying(j.old)
+	}
 	began := false
 	for _, e := range events {
 		if !began && e.rv > j.base {

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/client-go/kubernetes"
 )
 
@@ -23,15 +24,25 @@ const catchUpTimeout = 10 * time.Second
 
 // An Observer watches a cluster from Start to Stop. It is safe for concurrent use.
 type Observer struct {
-	stop func() Report
+	feeds []*feed
+	old   labels.Selector // nil without Emptying
+	stop  func() Report
 }
 
 // Start begins to watch, and returns once the state to compare with is known:
 // all that happens after it returns is seen. Watching ends with Stop or with
 // ctx. The error names the kind that could not be listed.
-func Start(ctx context.Context, client kubernetes.Interface) (*Observer, error) {
-	journal := &journal{}
-	feeds := newFeeds(client, journal)
+func Start(ctx context.Context, client kubernetes.Interface, with ...Option) (*Observer, error) {
+	var o options
+	for _, option := range with {
+		option(&o)
+	}
+	journal := &journal{old: o.old}
+	var more []*feed
+	if o.old != nil {
+		more = append(more, &feed{kind: "Nodes", lw: listWatch(client.CoreV1().Nodes())})
+	}
+	feeds := newFeeds(client, journal, more...)
 	for _, f := range feeds {
 		if err := f.check(ctx); err != nil {
 			return nil, fmt.Errorf("observe %s: %w", f.kind, err)
@@ -55,7 +66,7 @@ func Start(ctx context.Context, client kubernetes.Interface) (*Observer, error) 
 	}
 	journal.begin(time.Now())
 
-	return &Observer{stop: sync.OnceValue(func() Report {
+	return &Observer{feeds: feeds, old: o.old, stop: sync.OnceValue(func() Report {
 		catchUp(watching, feeds, journal)
 		end()
 		return journal.report(time.Now())

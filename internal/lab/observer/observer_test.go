@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
@@ -67,13 +68,13 @@ func (c *cluster) stamp(obj runtime.Object) runtime.Object {
 }
 
 // start waits for the watches too: the fake cannot replay what it missed.
-func (c *cluster) start(ctx context.Context) *Observer {
+func (c *cluster) start(ctx context.Context, with ...Option) *Observer {
 	c.t.Helper()
-	o, err := Start(ctx, c)
+	o, err := Start(ctx, c, with...)
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	for range newFeeds(c, nil) {
+	for range o.feeds {
 		<-c.watched
 	}
 	return o
@@ -134,6 +135,29 @@ func TestObserveTwoPodsRemovedAtOnce(t *testing.T) {
 	}
 	if again := o.Stop(); !cmp.Equal(got, again) {
 		t.Errorf("second Stop() = %+v, want the first's report", again)
+	}
+}
+
+func TestEmptiedWaitsForTheLastPodAndItsReplacement(t *testing.T) {
+	c := newCluster(t, with(web(1), poolNode("node-0", "old", false), poolNode("node-1", "new", false))...)
+	o := c.start(t.Context(), Emptying(labels.SelectorFromSet(labels.Set{"pool": "old"})))
+	if o.look() {
+		t.Fatal("the old nodes are empty, though nothing has happened yet")
+	}
+	c.remove(newPod("web-0", "node-0"))
+	if o.look() {
+		t.Fatal("all is Ready, though the replacement has not come")
+	}
+	c.create(newPod("web-9", "node-1"))
+	if err := o.Emptied(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got := o.Stop().Emptied
+	if got.Began.IsZero() || got.Ended.Before(got.Began) {
+		t.Errorf("began at %v, ended at %v", got.Began, got.Ended)
+	}
+	if err := newCluster(t, web(1)...).start(t.Context()).Emptied(t.Context()); err == nil {
+		t.Error("Emptied() without Emptying succeeds")
 	}
 }
 

@@ -19,6 +19,7 @@ type recorder struct {
 	workloads map[types.UID]*workload
 	guards    map[types.UID]*guard
 	services  map[types.NamespacedName]*service
+	emptying  *emptying // nil unless asked for
 
 	violations  []Violation
 	bare        []object             // bare pods that were removed
@@ -38,6 +39,7 @@ type tracked struct {
 type workload struct {
 	object
 	pods   map[types.UID]*tracked
+	ready  int        // and not terminating
 	labels labels.Set // of the pod that was seen last
 	level
 	moves
@@ -78,6 +80,9 @@ func (r *recorder) begin(at time.Time) {
 	for _, s := range r.services {
 		r.measureService(s)
 	}
+	if r.emptying != nil {
+		r.emptying.follow(r)
+	}
 }
 
 // tick moves time on. Times are when events arrived, in the order in which they
@@ -104,6 +109,11 @@ func (r *recorder) saw(at time.Time, f fact) {
 		r.sawBudget(f)
 	case endpoints:
 		r.sawEndpoints(f)
+	case node:
+		r.sawNode(f)
+	}
+	if r.emptying != nil {
+		r.emptying.follow(r)
 	}
 }
 
@@ -123,6 +133,9 @@ func (r *recorder) lost(at time.Time, f fact) {
 	case endpoints:
 		r.lostEndpoints(f)
 	}
+	if r.emptying != nil {
+		r.emptying.follow(r)
+	}
 }
 
 func (r *recorder) sawPod(p pod) {
@@ -133,6 +146,12 @@ func (r *recorder) sawPod(p pod) {
 	}
 	before := t.pod
 	t.pod = p
+	if e := r.emptying; e != nil {
+		if r.observing && t.terminating && !before.terminating && e.share[t.uid].toMove > 0 {
+			e.begin(r.now)
+		}
+		e.count(t)
+	}
 	if !r.observing {
 		return
 	}
@@ -159,6 +178,9 @@ func (r *recorder) lostPod(uid types.UID) {
 		r.sawPod(dying)
 	}
 	delete(r.pods, uid)
+	if r.emptying != nil {
+		r.emptying.put(uid, share{})
+	}
 	if t.workload != nil {
 		delete(t.workload.pods, uid)
 		r.measure(t.workload)
@@ -212,12 +234,13 @@ func (r *recorder) wanted(w *workload) (int, bool) {
 }
 
 func (r *recorder) measure(w *workload) {
+	w.ready = healthy(w.pods)
 	wanted, ok := r.wanted(w)
 	if !ok {
 		w.rest(r.now)
 		return
 	}
-	w.set(r.now, healthy(w.pods), wanted)
+	w.set(r.now, w.ready, wanted)
 }
 
 func healthy(pods map[types.UID]*tracked) int {

@@ -28,6 +28,9 @@ type Report struct {
 	PDBs      []PDB      `json:"pdbs"`
 	Services  []Service  `json:"services"`
 
+	// Emptied is there if the observer was started with [Emptying].
+	Emptied *Emptied `json:"emptied,omitempty"`
+
 	// Gaps say what may not have been seen, and why. A report with gaps is no
 	// evidence that nothing happened.
 	Gaps []string `json:"gaps,omitempty"`
@@ -116,6 +119,9 @@ func (r *recorder) end(at time.Time) Report {
 	for _, w := range report.Workloads {
 		report.PodsMoved += w.Moved
 		report.PodsMovedAgain += w.MovedAgain
+	}
+	if r.emptying != nil {
+		report.Emptied = &r.emptying.report
 	}
 	return report
 }

@@ -38,7 +38,7 @@ const (
 
 // Options of a testbed; the zero value is a good one.
 type Options struct {
-	// NodeStartUp is how long new nodes take to be Ready, as package lab understands it; empty: 2 s.
+	// NodeStartUp is how long new nodes take to be Ready, as [gkeemu.Cluster] understands it; empty: 2 s.
 	NodeStartUp string
 	// Autoscaling of the pool; nil: none.
 	Autoscaling *containerpb.NodePoolAutoscaling
@@ -47,6 +47,8 @@ type Options struct {
 	// Template has further fields of what GKE tells of the cluster, and PoolTemplate of its pool; nil: none.
 	Template     *containerpb.Cluster
 	PoolTemplate *containerpb.NodePool
+	// FastControllers lifts the rate limits of the controllers and the scheduler.
+	FastControllers bool
 	// NoNamespace leaves out the namespace in which runs are recorded.
 	NoNamespace bool
 	// Progress is told when the control plane has to be built first.
@@ -72,7 +74,7 @@ type Testbed struct {
 // Start boots a testbed. It ends with Close, with ctx, and with this process, however that goes.
 func Start(ctx context.Context, o Options) (_ *Testbed, err error) {
 	o.Version, o.NodeVersion = cmp.Or(o.Version, ControlPlaneVersion), cmp.Or(o.NodeVersion, NodeVersion)
-	l, err := lab.Start(ctx, lab.Options{Version: "v" + o.Version, Progress: o.Progress, LogDir: o.LogDir})
+	l, err := lab.Start(ctx, lab.Options{Version: "v" + o.Version, Progress: o.Progress, LogDir: o.LogDir, FastControllers: o.FastControllers})
 	if err != nil {
 		return nil, err
 	}

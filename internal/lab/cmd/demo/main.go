@@ -78,10 +78,14 @@ func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	if err := r.save("observer.json", report); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\nA single replica is away while it moves (Deployment default/report above): surging it first is still to be built.\n")
+	fmt.Fprintf(out, "\nThe single replica (Deployment default/report above) was restarted first: its replacement was Ready before it ended.\n")
 	fmt.Fprintf(out, "The demo took %s. What it wrote is in %s.\n", time.Since(start).Round(time.Second), r.dir)
-	if killed := bed.GKE.PodsKilled(); len(report.Violations)+len(killed)+len(report.Gaps) > 0 {
-		return fmt.Errorf("%d PDB violations, %d pods killed with their node, %d gaps in what was observed", len(report.Violations), len(killed), len(report.Gaps))
+	away := 0.0
+	for _, w := range report.Workloads {
+		away += w.ZeroReadySeconds
+	}
+	if killed := bed.GKE.PodsKilled(); len(report.Violations)+len(killed)+len(report.Gaps) > 0 || away > 0 {
+		return fmt.Errorf("%d PDB violations, %d pods killed with their node, %d gaps in what was observed, workloads without a Ready pod for %.1f s", len(report.Violations), len(killed), len(report.Gaps), away)
 	}
 	return nil
 }
