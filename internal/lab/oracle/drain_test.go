@@ -351,8 +351,8 @@ func upshiftDrains(t *testing.T, state upgrade.State, p upgrade.Pod, c consents)
 	var err error
 	synctest.Test(t, func(t *testing.T) {
 		cluster.changed = make(chan struct{})
-		_, err = drain.Node(t.Context(), cluster, p.Node, drain.Options{
-			Timeout: time.Second, LoseBarePods: c.bare, LoseEmptyDirs: c.emptyDirs, Notify: func(upgrade.Event) {},
+		_, err = drain.Nodes(t.Context(), cluster, []drain.Node{{Name: p.Node}}, drain.Options{
+			Timeout: time.Second, LoseBarePods: c.bare, LoseEmptyDirs: c.emptyDirs, Notify: func(string, upgrade.Event) {},
 		})
 	})
 	blocked := drain.AsBlocked(err)
