@@ -155,7 +155,7 @@ func TestPodsThatAreNotReadyAreNoLoss(t *testing.T) {
 	s.next("w2-1")
 }
 
-func TestNoMoreThanFiftyEvictionsAreUnderWay(t *testing.T) {
+func TestNoMoreThanTenEvictionsAreUnderWay(t *testing.T) {
 	s := together(t, 2, "a")
 	for i := range 60 {
 		s.workload(fmt.Sprintf("w%02d", i), 1, "a")
@@ -164,7 +164,7 @@ func TestNoMoreThanFiftyEvictionsAreUnderWay(t *testing.T) {
 	if len(s.last.evict) != mostInFlight {
 		t.Errorf("%d evictions", len(s.last.evict))
 	}
-	s.waits("waits its turn: 50 evictions are under way")
+	s.waits("waits its turn: 10 evictions are under way")
 }
 
 func TestNoDrainBeginsWhileTheAPIIsAway(t *testing.T) {

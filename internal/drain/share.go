@@ -16,9 +16,9 @@ const (
 	unguardedShare = 4
 	// autoShare is the part of all pods of the workloads concerned that may be away at once where nobody said how many nodes.
 	autoShare = 4
-	// mostInFlight bounds the evictions under way: the API server handles 200 changes at once by default (max-mutating-requests-inflight),
-	// and others want some.
-	mostInFlight = 50
+	// mostInFlight bounds the evictions under way. They take a fraction of a second each, so that more would get no more done, and would have those
+	// that matter most wait for the others; and an API server handles 200 changes at once by default (max-mutating-requests-inflight), for everybody.
+	mostInFlight = 10
 )
 
 // weigh works out what does not change while the nodes are drained: how long pods take to start, and how many may be away in all.
