@@ -198,8 +198,8 @@ func (d *drains) decide() (wake time.Time, next decision, err error) {
 	}
 	late, at := d.t.late()
 	if late != "" && !state.Away && !now.Before(at) {
-		waiting := concerning(next.waiting, late)
-		return now, next, &Blocked{Node: late, After: now.Sub(at.Add(-d.o.Timeout)).Round(time.Second), Waiting: waiting, Next: d.t.remedies(state, waiting)}
+		waiting := next.of(late)
+		return now, next, &Blocked{Node: late, After: now.Sub(d.t.began[late]).Round(time.Second), Waiting: waiting, Next: d.t.remedies(state, waiting)}
 	}
 	wake = now.Add(remind)
 	if !state.Away { // else the reasons are out of date, and that the API is away is told by others
@@ -231,11 +231,6 @@ func (d *drains) evict(ctx context.Context, pod upgrade.Pod) {
 		}
 		d.answers <- answered{pod, d.c.Evict(ctx, pod)}
 	}()
-}
-
-// concerning are the things that the node waits for: its own, and those of no node.
-func concerning(all []upgrade.Waiting, node string) []upgrade.Waiting {
-	return slices.DeleteFunc(slices.Clone(all), func(w upgrade.Waiting) bool { return w.Node != "" && w.Node != node })
 }
 
 func earlier(a, b time.Time) time.Time {

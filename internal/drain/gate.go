@@ -49,7 +49,11 @@ func (t *tracker) gate(d *decision, v view) []upgrade.Waiting {
 			}}
 		}
 		for i := range reasons {
-			reasons[i].Node = t.notReplaced(v, uid)[0].node
+			lost := t.notReplaced(v, uid)
+			reasons[i].Node = lost[0].node
+			for _, l := range lost[1:] {
+				d.concerns(reasons[i].Object, l.node)
+			}
 		}
 		waiting = append(waiting, reasons...)
 	}

@@ -23,14 +23,21 @@ type turn struct {
 	unsure map[string][]string
 	// away is how many pods are away of all workloads that lost some, those whose evictions are under way among them.
 	away int
-	room room
+	// mayBeAway is how many of them may be.
+	mayBeAway int
+	room      *room
 	// queued are the places of the first reasons to wait for what pods occupy, and behind how many pods wait likewise.
 	queued map[string]int
 	behind map[int]int
+	// sharing are the nodes with pods that wait for nothing but a share, and otherwise those with pods that wait for something else.
+	sharing, otherwise map[string]bool
 }
 
 func (t *tracker) newTurn(v view, held string) *turn {
-	now := &turn{held: held, busy: map[string]bool{}, leaving: map[string]bool{}, unsure: map[string][]string{}, away: v.away(), queued: map[string]int{}, behind: map[int]int{}}
+	now := &turn{
+		held: held, busy: map[string]bool{}, leaving: map[string]bool{}, unsure: map[string][]string{}, away: v.away(), mayBeAway: t.mayBeAway(),
+		queued: map[string]int{}, behind: map[int]int{}, sharing: map[string]bool{}, otherwise: map[string]bool{},
+	}
 	for uid, a := range t.attempts {
 		p, here := v.here[uid]
 		for _, key := range a.slots {
@@ -62,12 +69,19 @@ func (t *tracker) launch(d *decision, v view, held string) {
 	}
 	now := t.newTurn(v, held)
 	for _, p := range t.inTurn(v) {
-		key := t.queueFor(p)
-		if now.waitsLikewise(key) {
+		keys := t.queuesFor(p, now)
+		if place, waits := now.behindOthers(keys); waits {
+			d.concerns(d.waiting[place].Object, p.Node)
+			now.waits(p.Node, d.waiting[place].Reason)
 			continue
 		}
 		if w, wait := t.holds(d, v, p, now); wait {
-			if w.Passing || w.Budget != "" { // what has no room may be larger than the next one
+			now.waits(p.Node, w.Reason)
+			if len(keys) > 0 {
+				key := keys[0]
+				if strings.HasPrefix(w.Reason, roomReason) {
+					key = keys[1] // the next one in turn may be smaller
+				}
 				now.queued[key] = len(d.waiting)
 			}
 			d.waiting = append(d.waiting, w)
@@ -102,32 +116,54 @@ func (t *tracker) launch(d *decision, v view, held string) {
 		d.evict = append(d.evict, *p)
 	}
 	for i, more := range now.behind {
-		d.waiting[i].Reason += fmt.Sprintf("; so do %d more of its pods", more)
+		d.waiting[i].Reason += fmt.Sprintf("; so do %d more pods", more)
+	}
+	t.shareTime(v, now)
+}
+
+// shareTime gives time to the nodes that wait for nothing but their share: what holds that has a time of its own.
+func (t *tracker) shareTime(v view, now *turn) {
+	for node := range now.sharing {
+		if _, on := t.active[node]; on && !now.otherwise[node] {
+			t.active[node] = v.now
+		}
 	}
 }
 
-// queueFor is what p waits for together with others that wait for nothing else, "" if it has a reason of its own. Where one node is drained
-// after the other there are few enough to tell of each.
-func (t *tracker) queueFor(p *upgrade.Pod) string {
+// waits notes whether the node waits for a share only.
+func (now *turn) waits(node, reason string) {
+	if strings.HasPrefix(reason, shareReason) {
+		now.sharing[node] = true
+		return
+	}
+	now.otherwise[node] = true
+}
+
+// queuesFor are what p waits for together with others that wait for nothing else: what it occupies, and room for the likes of it. It has none if
+// it has a reason of its own. Where one node is drained after the other there are few enough to tell of each.
+func (t *tracker) queuesFor(p *upgrade.Pod, now *turn) []string {
 	keys := slots(p)
 	switch {
 	case t.options.Parallel.One(), len(keys) != 1, !p.Ready, p.Terminating(), t.attempts[p.UID].matters(), t.options.Forced[p.UID],
 		t.returning[p.Workload.UID], p.Disposition() != upgrade.Moves, len(p.EmptyDirs) > 0 && !t.options.LoseEmptyDirs:
-		return ""
-	case stateful(p):
-		return "workload " + p.Workload.UID // the others of its budget need not wait for its workload
+		return nil
+	case now.held != "":
+		return []string{"anything", ""}
+	case stateful(p): // the others of its budget need not wait for its workload
+		return []string{"workload " + p.Workload.UID, "room " + p.Workload.UID}
 	}
-	return keys[0]
+	return []string{keys[0], "room " + p.Workload.UID}
 }
 
-// waitsLikewise tells that another pod waits already for what key stands for, and counts one more behind it.
-func (now *turn) waitsLikewise(key string) bool {
-	place, queued := now.queued[key]
-	if key == "" || !queued {
-		return false
+// behindOthers returns the place of the reason of a pod that waits already for what one of the keys stands for, and counts one more behind it.
+func (now *turn) behindOthers(keys []string) (place int, waits bool) {
+	for _, key := range keys {
+		if place, queued := now.queued[key]; queued {
+			now.behind[place]++
+			return place, true
+		}
 	}
-	now.behind[place]++
-	return true
+	return 0, false
 }
 
 // awaitRestarts says of every pod that is still here that its workload has to replace it, or what is wrong with the new ones.
@@ -257,6 +293,10 @@ func (t *tracker) holds(d *decision, v view, p *upgrade.Pod, now *turn) (upgrade
 	if now.held != "" {
 		return wait("is held back, since %s", now.held)
 	}
+	if v.now.Before(t.quiet) {
+		d.wakeAt(t.quiet)
+		return passing(wait("%s", t.quietWhy))
+	}
 	for _, key := range slots(p) {
 		if now.busy[key] {
 			return passing(wait("waits its turn: another eviction of %s is under way", orWorkload(p)))
@@ -314,7 +354,7 @@ func (t *tracker) notItsTurn(v view, p *upgrade.Pod, now *turn) string {
 		short = "another of them may be leaving"
 	case now.leaving[uid] && stateful(p):
 		short = "another of them is being evicted"
-	case t.lost[uid] != nil && v.missing[uid] >= t.mayMiss(v.State, p):
+	case t.lost[uid] != nil && v.missing[uid] >= t.mayMiss(v.State, p) && !t.keepsDisk(v, p):
 		short = v.short[uid]
 	case v.attached[uid] != "":
 		short = v.attached[uid]
@@ -338,6 +378,13 @@ func (t *tracker) notItsTurn(v view, p *upgrade.Pod, now *turn) string {
 	return fmt.Sprintf("%s %s, so its pods go %s, and %s", p.Workload, why, pace, short)
 }
 
+// keepsDisk tells that a replacement cannot start before p is gone: both have a volume that only p's node can have as long as p is there.
+func (t *tracker) keepsDisk(v view, p *upgrade.Pod) bool {
+	return slices.ContainsFunc(t.notReplaced(v, p.Workload.UID), func(l departure) bool {
+		return l.node == p.Node && slices.ContainsFunc(l.disks, func(disk string) bool { return slices.Contains(p.Disks, disk) })
+	})
+}
+
 // unsureBeside tells that it is not known whether another pod of p's workload was evicted: the API was asked a moment ago and did not say.
 func (now *turn) unsureBeside(p *upgrade.Pod) bool {
 	for _, key := range slots(p) {
@@ -357,6 +404,9 @@ func (t *tracker) budgetHolds(d *decision, v view, p *upgrade.Pod, a *attempt) (
 	b, guarded := v.Budgets[w.Budget]
 	if a != nil && a.answer.Kind != "" && (!guarded || a.answer.Kind != upgrade.BudgetSpent) {
 		w.Reason, w.Passing = a.answer.Message, a.answer.Kind == upgrade.NotNow || a.answer.Kind == upgrade.AlreadyGone
+		if a.answer.Kind != upgrade.BudgetSpent {
+			w.Budget = "" // it is not what is in the way
+		}
 		return w, d.before(v.now, a.notBefore)
 	}
 	if !guarded {
@@ -413,6 +463,9 @@ func (t *tracker) stale(b upgrade.Budget) bool {
 // roomReason begins the reason of a pod that has no room elsewhere.
 const roomReason = "waits for room"
 
+// shareReason begins the reason of a pod that waits for others of other workloads, where several nodes are drained at once.
+const shareReason = "waits its turn among all: "
+
 // shareHolds asks whether one more may go where several nodes are drained at once. The last question is about room, which is taken then.
 func (t *tracker) shareHolds(v view, p *upgrade.Pod, now *turn) (upgrade.Waiting, bool) {
 	w := upgrade.Waiting{Object: p.Ref(), Node: p.Node, Passing: true}
@@ -420,16 +473,16 @@ func (t *tracker) shareHolds(v view, p *upgrade.Pod, now *turn) (upgrade.Waiting
 	case t.options.Parallel.One():
 		return w, false
 	case now.inFlight >= mostInFlight:
-		w.Reason = fmt.Sprintf("waits its turn: %d evictions are under way", now.inFlight)
+		w.Reason = fmt.Sprintf(shareReason+"%d evictions are under way", now.inFlight)
 		return w, true
-	case p.Ready && t.mayBeAway > 0 && now.away >= t.mayBeAway:
-		w.Reason = fmt.Sprintf("waits its turn: %d away, and no more than a quarter of all that move may be", now.away)
+	case p.Ready && now.away >= now.mayBeAway:
+		w.Reason = fmt.Sprintf(shareReason+"%d are away, and no more than a quarter of all that move may be", now.away)
 		return w, true
 	}
 	if now.room == nil {
 		now.room = t.newRoom(v)
 	}
-	if len(now.room) > 0 && !now.room.reserve(p.Requests) {
+	if now.room.known && !now.room.reserve(p.Requests) {
 		w.Reason, w.Passing = roomReason+": no node that it could go to has enough left for what it requests", false
 		return w, true
 	}

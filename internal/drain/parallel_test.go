@@ -75,7 +75,7 @@ func TestOneEvictionOfABudgetAtATimeOnAllNodesTogether(t *testing.T) {
 	s.workload("web", 12, "a", "b", "a", "b", "x", "x", "x", "x", "x", "x", "x", "x")
 	s.workload("db", 8, "b", "x", "x", "x", "x", "x", "x", "x")
 	s.next("db-1", "web-1")
-	s.waits("Pod ns/web-2: waits its turn: another eviction of PodDisruptionBudget ns/web is under way; so do 2 more of its pods")
+	s.waits("Pod ns/web-2: waits its turn: another eviction of PodDisruptionBudget ns/web is under way; so do 2 more pods")
 }
 
 func TestANodeIsDrainedWhenItsOwnPodsAreReplacedWhateverIsMissingOfOthers(t *testing.T) {
@@ -149,7 +149,7 @@ func TestPodsThatAreNotReadyAreNoLoss(t *testing.T) {
 	}
 	s.get("w3-1").Ready = false
 	s.next("w3-1", "w0-1")
-	s.waits("Pod ns/w1-1: waits its turn: 1 away, and no more than a quarter of all that move may be")
+	s.waits("Pod ns/w1-1: waits its turn among all: 1 are away, and no more than a quarter of all that move may be")
 	s.answer("w0-1", upgrade.Accepted, "")
 	s.get("w2-1").Ready = false
 	s.next("w2-1")
@@ -164,7 +164,7 @@ func TestNoMoreThanTenEvictionsAreUnderWay(t *testing.T) {
 	if len(s.last.evict) != mostInFlight {
 		t.Errorf("%d evictions", len(s.last.evict))
 	}
-	s.waits("waits its turn: 10 evictions are under way")
+	s.waits("waits its turn among all: 10 evictions are under way")
 }
 
 func TestNoDrainBeginsWhileTheAPIIsAway(t *testing.T) {

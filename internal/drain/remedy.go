@@ -41,7 +41,7 @@ func (t *tracker) remedy(s upgrade.State, w upgrade.Waiting) []string {
 		}
 	case p.Unschedulable != "":
 		return append(t.moreRoom(p.Unschedulable), describe(w.Object)+" # says at its end what each node lacks")
-	case w.Budget != "":
+	case w.Budget != "" && !w.Passing:
 		return append(t.loosen(s, p, w), force+" # or past its PodDisruptionBudget, with its own grace period")
 	case !p.Ready && p.Trouble != "":
 		return []string{fmt.Sprintf("kubectl logs -n %s %s --all-containers --previous # or: %s", p.Namespace, p.Name, describe(w.Object))}

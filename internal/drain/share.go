@@ -2,6 +2,7 @@ package drain
 
 import (
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -21,12 +22,12 @@ const (
 	mostInFlight = 10
 )
 
-// weigh works out what does not change while the nodes are drained: how long pods take to start, and how many may be away in all.
+// weigh works out what does not change while the nodes are drained: how long pods take to start, and whose pods are to move.
 func (t *tracker) weigh(s upgrade.State) {
 	if t.options.Parallel.One() {
 		return
 	}
-	startUps, nodes, concerned := map[string][]time.Duration{}, map[string]bool{}, map[string]int{}
+	startUps, nodes := map[string][]time.Duration{}, map[string]bool{}
 	for _, n := range t.pending {
 		nodes[n.Name] = true
 	}
@@ -34,7 +35,7 @@ func (t *tracker) weigh(s upgrade.State) {
 		uid := p.Workload.UID
 		startUps[uid] = append(startUps[uid], p.StartUp)
 		if nodes[p.Node] && p.Disposition() == upgrade.Moves {
-			concerned[uid] = t.before[uid]
+			t.concerned[uid] = true
 		}
 	}
 	t.startUp = map[string]time.Duration{}
@@ -42,14 +43,18 @@ func (t *tracker) weigh(s upgrade.State) {
 		slices.Sort(all)
 		t.startUp[uid] = all[len(all)/2]
 	}
+}
+
+// mayBeAway is how many pods may be away at once in all.
+func (t *tracker) mayBeAway() int {
 	if t.options.Parallel != upgrade.AutoDrains {
-		return
+		return math.MaxInt
 	}
 	all := 0
-	for _, ready := range concerned {
-		all += ready
+	for uid := range t.concerned {
+		all += t.before[uid]
 	}
-	t.mayBeAway = max(1, all/autoShare)
+	return max(1, all/autoShare)
 }
 
 // mayMiss is how many pods of p's workload may be away at once where no budget says so, or whatever it says: stateful ones go one at a time.
@@ -132,17 +137,22 @@ func (v view) away() int {
 
 // room is what nodes have left for pods. It knows requests and nothing else about where a pod can go: what it refuses fits nowhere now, and
 // what it promises may still find no node.
-type room []upgrade.Resources
+type room struct {
+	// known tells that nodes say what they have.
+	known bool
+	free  []upgrade.Resources
+}
 
 // newRoom is the room on the nodes that pods can be scheduled to, without what pods on their way will take: those that have no node yet, the
 // replacements that are still to come, and those of pods whose evictions are under way.
-func (t *tracker) newRoom(v view) room {
-	var r room
+func (t *tracker) newRoom(v view) *room {
+	r := &room{}
 	at := map[string]int{}
 	for _, n := range v.Nodes {
+		r.known = r.known || n.Allocatable != nil
 		if n.Ready && !n.Unschedulable && n.Allocatable != nil {
-			at[n.Name] = len(r)
-			r = append(r, maps.Clone(n.Allocatable))
+			at[n.Name] = len(r.free)
+			r.free = append(r.free, maps.Clone(n.Allocatable))
 		}
 	}
 	var coming []upgrade.Resources
@@ -152,8 +162,8 @@ func (t *tracker) newRoom(v view) room {
 		switch {
 		case p.Finished:
 		case placed:
-			take(r[i], p.Requests)
-		case p.Node == "" && !p.Terminating():
+			take(r.free[i], p.Requests)
+		case p.Node == "" && !p.Terminating() && p.Unschedulable == "": // one that was refused takes what others cannot have
 			coming = append(coming, p.Requests)
 		case t.attempts[p.UID] != nil && t.attempts[p.UID].inFlight:
 			coming = append(coming, p.Requests)
@@ -177,8 +187,8 @@ func (t *tracker) newRoom(v view) room {
 }
 
 // reserve takes room for a pod, and tells whether there is any.
-func (r room) reserve(requests upgrade.Resources) bool {
-	for _, free := range r {
+func (r *room) reserve(requests upgrade.Resources) bool {
+	for _, free := range r.free {
 		if fits(free, requests) {
 			take(free, requests)
 			return true

@@ -26,7 +26,9 @@ type decision struct {
 	ended   []string
 	evict   []upgrade.Pod
 	waiting []upgrade.Waiting
-	events  []event
+	// also are the nodes, by the UID of what is waited for, that wait for it beside its own.
+	also   map[string]map[string]bool
+	events []event
 	// wake is when to decide again if nothing happens, zero for not.
 	wake time.Time
 	done bool
@@ -66,8 +68,12 @@ type tracker struct {
 	// drained at once a node's time begins anew with all progress that it may have waited for.
 	pending []Node
 	active  map[string]time.Time
+	// began is when each drain began.
+	began map[string]time.Time
 	// before is how many pods of each workload were Ready when the drain began, by UID.
 	before map[string]int
+	// told are the workloads that an earlier process has measured: it may have taken pods from them.
+	told map[string]bool
 	// foreign are workloads of kinds that State does not list by themselves, as they were when the drain began.
 	foreign map[string]upgrade.Workload
 	// homeless are the pods that found no node already when the drain began.
@@ -91,9 +97,12 @@ type tracker struct {
 	// spent is the revision that each budget had when the last eviction that took from it was posted.
 	spent map[string]string
 	heard map[string]*heard
-	// startUp is how long the pods of each workload take to start, and mayBeAway how many pods may be away at once in all, 0 for any number.
+	// quiet is until when the API wants no evictions at all, and why.
+	quiet    time.Time
+	quietWhy string
+	// startUp is how long the pods of each workload take to start, and concerned are the workloads with pods on the nodes.
 	startUp   map[string]time.Duration
-	mayBeAway int
+	concerned map[string]bool
 	// back are the pods that came up on a node that is drained after their workload had lost one there, by the workload's UID. Such a pod may have been
 	// bound a moment before the scheduler knew of the cordon; returning are the workloads of which another one came up after one of these
 	// had left in turn: they tolerate the cordon, and evicting more of them would never end.
@@ -108,8 +117,7 @@ type tracker struct {
 	arrivals map[string][]arrival
 	paired   int
 	// news are events that happened between two decisions.
-	news  []event
-	began time.Time
+	news []event
 }
 
 // departure is a pod that began to leave a node.
@@ -117,6 +125,7 @@ type departure struct {
 	node     string
 	at       time.Time
 	requests upgrade.Resources
+	disks    []string
 }
 
 // event is something that happened in the drain of a node.
@@ -133,10 +142,10 @@ type arrival struct {
 
 func newTracker(nodes []Node, o Options, s upgrade.State) *tracker {
 	t := &tracker{
-		options: o, pending: nodes, active: map[string]time.Time{}, foreign: map[string]upgrade.Workload{}, homeless: map[string]bool{},
-		before: map[string]int{}, known: map[string]bool{}, unserved: map[string]bool{}, seen: map[string]*upgrade.Pod{},
+		options: o, pending: nodes, active: map[string]time.Time{}, began: map[string]time.Time{}, foreign: map[string]upgrade.Workload{}, homeless: map[string]bool{},
+		before: map[string]int{}, told: map[string]bool{}, known: map[string]bool{}, unserved: map[string]bool{}, seen: map[string]*upgrade.Pod{},
 		leaving: map[string]time.Time{}, lost: map[string][]departure{}, replaced: map[string]int{}, attempts: map[string]*attempt{}, held: map[string]upgrade.Waiting{},
-		spent: map[string]string{}, heard: map[string]*heard{}, unpaired: map[string][]int{}, arrivals: map[string][]arrival{}, back: map[string][]string{}, returning: map[string]bool{}, original: map[string]bool{},
+		concerned: map[string]bool{}, spent: map[string]string{}, heard: map[string]*heard{}, unpaired: map[string][]int{}, arrivals: map[string][]arrival{}, back: map[string][]string{}, returning: map[string]bool{}, original: map[string]bool{},
 	}
 	first := merge(nodes)
 	for _, p := range s.Pods {
@@ -156,14 +165,14 @@ func newTracker(nodes []Node, o Options, s upgrade.State) *tracker {
 		}
 	}
 	maps.Copy(t.before, first.Ready)
+	for uid := range first.Ready {
+		t.told[uid] = true
+	}
 	for _, uid := range first.Homeless {
 		t.homeless[uid] = true
 	}
 	for _, key := range first.Unserved {
 		t.unserved[key] = true
-	}
-	for _, n := range nodes {
-		t.remember(n)
 	}
 	t.weigh(s)
 	return t
@@ -194,7 +203,7 @@ func (t *tracker) remember(n Node) {
 		if slices.Contains(n.Baseline.Foreign, r.Workload.UID) {
 			t.foreign[r.Workload.UID] = ofUnknownSize(r.Workload)
 		}
-		t.seen[r.Pod.UID] = &upgrade.Pod{Namespace: r.Pod.Namespace, Name: r.Pod.Name, UID: r.Pod.UID, Node: n.Name, Workload: r.Workload, Disks: r.Disks}
+		t.seen[r.Pod.UID] = &upgrade.Pod{Namespace: r.Pod.Namespace, Name: r.Pod.Name, UID: r.Pod.UID, Node: n.Name, Workload: r.Workload, Disks: r.Disks, OneOff: r.OneOff}
 	}
 }
 
@@ -204,7 +213,8 @@ func (t *tracker) begin(d *decision, s upgrade.State, now time.Time) {
 	for len(t.pending) > 0 && len(t.active) < t.options.Parallel.Of(len(t.active)+len(t.pending)) {
 		n := t.pending[0]
 		t.pending = t.pending[1:]
-		t.active[n.Name] = now
+		t.active[n.Name], t.began[n.Name] = now, now
+		t.remember(n)
 		if n.Baseline == nil {
 			b := Observe(s, n.Name)
 			for uid := range b.Ready {
@@ -260,7 +270,7 @@ func observe(s upgrade.State, leaves func(upgrade.Pod) bool) upgrade.Baseline {
 		if !leaves(p) {
 			continue
 		}
-		b.Pods = append(b.Pods, upgrade.Resident{Pod: p.Ref(), Workload: p.Workload, Disks: p.Disks})
+		b.Pods = append(b.Pods, upgrade.Resident{Pod: p.Ref(), Workload: p.Workload, Disks: p.Disks, OneOff: p.OneOff})
 		if !p.Workload.IsZero() {
 			b.Ready[p.Workload.UID] = 0
 		}
@@ -322,6 +332,21 @@ func (t *tracker) look(s upgrade.State, now time.Time) view {
 	return v
 }
 
+// measure keeps up what the gates are measured against: a workload that has more Ready pods than when the drain began, since it was down then or
+// has grown, is held to what it has. Where nodes are drained at once, which can take long, that counts which it had when it lost its first pod.
+func (t *tracker) measure(v view) {
+	for uid, pods := range v.of {
+		_, listed := v.Workloads[uid]
+		now, lost := t.readyPods(pods), len(t.lost[uid]) > 0
+		switch {
+		case !lost && !t.told[uid] && !t.options.Parallel.One():
+			t.before[uid] = now
+		case listed || !lost:
+			t.before[uid] = max(t.before[uid], now) // and never more than it wants
+		}
+	}
+}
+
 // hasToLeave tells that the pod is not one of those that leave with their node.
 func (t *tracker) hasToLeave(p *upgrade.Pod) bool {
 	if t.options.Restarted != nil {
@@ -332,15 +357,13 @@ func (t *tracker) hasToLeave(p *upgrade.Pod) bool {
 
 // next decides. What an earlier decision has under way is not decided again.
 func (t *tracker) next(s upgrade.State, now time.Time) decision {
-	if t.began.IsZero() {
-		t.began = now
-	}
-	d := decision{events: t.news}
+	d := decision{events: t.news, also: map[string]map[string]bool{}}
 	t.news = nil
 	if !s.Away {
 		t.begin(&d, s, now)
 	}
 	v := t.look(s, now)
+	t.measure(v)
 	t.seeDepartures(&d, v)
 	t.seeReplacements(&d, v)
 	gate := append(t.gate(&d, v), t.detach(&d, v)...)
@@ -416,17 +439,19 @@ func (t *tracker) prolong(by time.Duration) {
 	}
 }
 
-// progressed gives time to every node that may have waited for a pod of the workload: they share its budget.
-func (t *tracker) progressed(v view, workload string, now time.Time) {
+// progressed gives time to every node that may have waited for the pod, one that is gone or a replacement: those with pods of its workload or
+// under its budgets.
+func (t *tracker) progressed(v view, pod *upgrade.Pod) {
 	if t.options.Parallel.One() {
 		return
 	}
+	now := v.now
 	for _, p := range v.leave {
-		if p.Workload.UID == workload {
+		if p.Workload.UID == pod.Workload.UID || slices.ContainsFunc(p.Budgets, func(key string) bool { return slices.Contains(pod.Budgets, key) }) {
 			t.active[p.Node] = now
 		}
 	}
-	for _, l := range t.lost[workload] {
+	for _, l := range t.lost[pod.Workload.UID] {
 		if _, on := t.active[l.node]; on {
 			t.active[l.node] = now
 		}
@@ -455,7 +480,7 @@ func (t *tracker) seeDepartures(d *decision, v view) {
 		if len(p.Disks) > 0 {
 			t.detaching = append(t.detaching, detaching{*p, v.now})
 		}
-		t.progressed(v, p.Workload.UID, v.now)
+		t.progressed(v, p)
 		if t.options.Moved[p.UID] {
 			continue
 		}
@@ -508,7 +533,7 @@ func (t *tracker) leave(p *upgrade.Pod, now time.Time) time.Time {
 	}
 	t.leaving[p.UID] = now
 	if p.Disposition() == upgrade.Moves {
-		t.lost[p.Workload.UID] = append(t.lost[p.Workload.UID], departure{p.Node, now, p.Requests})
+		t.lost[p.Workload.UID] = append(t.lost[p.Workload.UID], departure{p.Node, now, p.Requests, p.Disks})
 	}
 	return now
 }
@@ -521,7 +546,7 @@ func (t *tracker) seeReplacements(d *decision, v view) {
 				continue
 			}
 			t.known[p.UID] = true
-			t.progressed(v, uid, v.now)
+			t.progressed(v, p)
 			e := event{t.lost[uid][0].node, upgrade.Event{Kind: upgrade.PodReplaced, Pod: p.Ref(), Workload: p.Workload, Node: p.Node}}
 			if lost := t.lost[uid]; t.replaced[uid] < len(lost) {
 				left := lost[t.replaced[uid]]
@@ -564,7 +589,7 @@ func (t *tracker) answered(p upgrade.Pod, answer upgrade.Answer, now time.Time) 
 		a.notBefore = now.Add(retryLast)
 		for _, key := range a.slots {
 			if h := t.heard[key]; h != nil {
-				h.tries = 0
+				h.tries, h.at = 0, now // the cache has some time to show it
 			}
 		}
 		return
@@ -573,6 +598,9 @@ func (t *tracker) answered(p upgrade.Pod, answer upgrade.Answer, now time.Time) 
 		t.leave(&p, now) // the cache is behind, and its workload has lost it
 	}
 	a.notBefore = now.Add(retryAfter(answer, a.tries))
+	if answer.Kind == upgrade.NotNow && answer.RetryAfter > 0 && !a.notBefore.Before(t.quiet) {
+		t.quiet, t.quietWhy = a.notBefore, answer.Message // an API server that has too much to do
+	}
 	for _, key := range a.slots {
 		if h := t.heard[key]; h != nil && answer.Kind == upgrade.BudgetSpent {
 			h.tries++
@@ -584,6 +612,28 @@ func (t *tracker) answered(p upgrade.Pod, answer upgrade.Answer, now time.Time) 
 // retryAfter is how long after so many refusals the API is asked again, if nothing else happens.
 func retryAfter(answer upgrade.Answer, tries int) time.Duration {
 	return max(answer.RetryAfter, min(retryLast, retryFirst<<min(tries-1, 4)))
+}
+
+// concerns notes that the node waits for the object too.
+func (d *decision) concerns(object upgrade.Ref, node string) {
+	if d.also[object.UID] == nil {
+		d.also[object.UID] = map[string]bool{}
+	}
+	d.also[object.UID][node] = true
+}
+
+// of are the reasons why the node waits, those that do not end by themselves if there are any.
+func (d *decision) of(node string) []upgrade.Waiting {
+	var mine []upgrade.Waiting
+	for _, w := range d.waiting {
+		if w.Node == "" || w.Node == node || d.also[w.Object.UID][node] {
+			mine = append(mine, w)
+		}
+	}
+	if len(mine) == 0 {
+		return d.waiting
+	}
+	return mine
 }
 
 // before tells that it is not yet that time, and has it decided again then.

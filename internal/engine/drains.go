@@ -52,7 +52,7 @@ func (e *Engine) drainNodes(ctx context.Context, steps []upgrade.Step, pool upgr
 		return nil
 	}
 	if blocked := drain.AsBlocked(err); blocked != nil {
-		err = &Paused{Problem: blocked.Error(), Waiting: blocked.Waiting, Next: blocked.Next}
+		err = &Paused{Problem: blocked.Error(), Waiting: blocked.Waiting[:min(len(blocked.Waiting), recordedWaits)], Next: blocked.Next}
 	}
 	for _, s := range steps {
 		if e.run.Step(s.ID).State == upgrade.StepRunning {

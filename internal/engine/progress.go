@@ -12,6 +12,9 @@ import (
 // recordPace is between two writes of the record for no more than pods that moved: a record can take a megabyte.
 const recordPace = 5 * time.Second
 
+// recordedWaits bounds what the record says of what is waited for; the log has all of it.
+const recordedWaits = 100
+
 // progress puts into the record how a drain goes, where other processes see it.
 type progress struct {
 	e *Engine
@@ -29,7 +32,7 @@ func (e *Engine) newProgress() *progress {
 // waits takes in what the drain waits for, once that has lasted.
 func (p *progress) waits(ctx context.Context, event upgrade.Event) {
 	if event.Kind == upgrade.DrainWaits && slices.ContainsFunc(event.Waiting, blocks) {
-		p.e.run.Waiting = event.Waiting
+		p.e.run.Waiting = event.Waiting[:min(len(event.Waiting), recordedWaits)]
 		p.save(ctx)
 	}
 }

@@ -116,7 +116,9 @@ func (e *Engine) end(ctx context.Context, id string, err error) error {
 	if err != nil {
 		return err
 	}
-	e.run.Waiting = nil
+	if !slices.ContainsFunc(e.run.Steps, func(s upgrade.Step) bool { return s.State == upgrade.StepRunning }) {
+		e.run.Waiting = nil // else it is what others wait for
+	}
 	e.run.CountDrained()
 	e.notify(upgrade.Event{Kind: upgrade.StepFinished, Step: step, Took: upgrade.Seconds(end.Sub(*step.StartedAt))})
 	return e.save(ctx)

@@ -8,8 +8,8 @@ import (
 
 // Encode writes the run as JSON of at most limit bytes. What a run with very many pods has no room for is left out, the least
 // needed first: its oldest moves (they stay counted), the evidence of the plan's findings, the plan's own list of steps, what it says of
-// restarts that the run has noted itself, and which pods are to leave by them, its findings. The run
-// itself is not changed.
+// restarts that the run has noted itself, and which pods are to leave by them, its findings, and, where very many nodes are drained at once, which pods are
+// to leave these. The run itself is not changed.
 func (r *Run) Encode(limit int) ([]byte, error) {
 	data, err := json.Marshal(r)
 	if err != nil || len(data) <= limit {
@@ -26,6 +26,7 @@ func (r *Run) Encode(limit int) ([]byte, error) {
 		small.dropRestarts,
 		func() { small.dropMoves(len(data)) },
 		func() { small.Plan.Findings = []Finding{} },
+		small.dropResidents,
 	} {
 		shrink()
 		if data, err = json.Marshal(small); err != nil || len(data) <= limit {
@@ -63,6 +64,18 @@ func (r *Run) dropRestarts() {
 				r.Plan.Pools[j].Restarts = nil
 			}
 		}
+		if s.Baseline != nil {
+			first := *s.Baseline
+			first.Pods = []Resident{}
+			r.Steps[i].Baseline = &first
+		}
+	}
+}
+
+// dropResidents leaves out which pods the nodes had whose drains are on: if the process is killed, those that leave unseen are not counted.
+func (r *Run) dropResidents() {
+	r.Steps = slices.Clone(r.Steps)
+	for i, s := range r.Steps {
 		if s.Baseline != nil {
 			first := *s.Baseline
 			first.Pods = []Resident{}

@@ -217,6 +217,30 @@ func TestRestartsFitIntoTheRecord(t *testing.T) {
 	}
 }
 
+// TestADrainOfVeryManyNodesAtOnceFitsIntoTheRecord: what each is measured against is kept, and the run itself is not changed.
+func TestADrainOfVeryManyNodesAtOnceFitsIntoTheRecord(t *testing.T) {
+	r := bigRun(1)
+	for n := range 400 {
+		step := upgrade.NewStep(upgrade.DrainNode, "default-pool", fmt.Sprintf("node-%d", n))
+		step.State, step.StartedAt, step.Baseline = upgrade.StepRunning, &recordTime, &upgrade.Baseline{Ready: map[string]int{}}
+		for i := range 20 {
+			w := upgrade.Ref{Kind: "Deployment", Namespace: "team-checkout", Name: fmt.Sprintf("recommendation-%d", i), UID: fmt.Sprintf("%08x-6b1f-4c02-9d3e-%012x", i, i)}
+			pod := upgrade.Ref{Kind: "Pod", Namespace: w.Namespace, Name: fmt.Sprintf("%s-%d", w.Name, n), UID: fmt.Sprintf("%08x-6b1f-4c02-9d3e-%012x", n, i)}
+			step.Baseline.Pods = append(step.Baseline.Pods, upgrade.Resident{Pod: pod, Workload: w})
+			step.Baseline.Ready[w.UID] = 10
+		}
+		r.Steps = append(r.Steps, step)
+	}
+	got := decode(t, encode(t, r, recordLimit))
+	last := r.Steps[len(r.Steps)-1]
+	if first := got.Step(last.ID).Baseline; first == nil || len(first.Ready) != 20 {
+		t.Error("what the last drain is measured against is not there")
+	}
+	if len(last.Baseline.Pods) != 20 {
+		t.Error("the run itself was changed")
+	}
+}
+
 func TestARunThatCannotFitIsAnError(t *testing.T) {
 	r := bigRun(10)
 	if data, err := r.Encode(1000); err == nil || data != nil || !strings.Contains(err.Error(), "1000 are allowed") {

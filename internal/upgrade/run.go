@@ -84,6 +84,8 @@ type Resident struct {
 	Pod      Ref      `json:"pod"`
 	Workload Ref      `json:"workload"`
 	Disks    []string `json:"disks,omitempty"`
+	// OneOff is as in Pod.
+	OneOff bool `json:"oneOff,omitempty"`
 	// Node is where the pod is, in a baseline of several nodes.
 	Node string `json:"node,omitempty"`
 }
