@@ -88,10 +88,14 @@ func (t *tracker) launch(d *decision, v view, held string) {
 			t.held[p.UID] = w
 			continue
 		}
-		if w, ok := t.held[p.UID]; ok {
+		w, held := t.held[p.UID]
+		if held {
 			d.waiting = append(d.waiting, w) // it still waits for that while the API is asked once more
 		}
 		if a := t.attempts[p.UID]; a != nil && a.inFlight {
+			if !held {
+				d.waiting = append(d.waiting, upgrade.Waiting{Object: p.Ref(), Node: p.Node, Reason: "is asked to go, and the API has not answered yet", Passing: true})
+			}
 			continue
 		}
 		revisions := map[string]string{}

@@ -622,16 +622,13 @@ func (d *decision) concerns(object upgrade.Ref, node string) {
 	d.also[object.UID][node] = true
 }
 
-// of are the reasons why the node waits, those that do not end by themselves if there are any.
+// of are the reasons why the node waits.
 func (d *decision) of(node string) []upgrade.Waiting {
 	var mine []upgrade.Waiting
 	for _, w := range d.waiting {
 		if w.Node == "" || w.Node == node || d.also[w.Object.UID][node] {
 			mine = append(mine, w)
 		}
-	}
-	if len(mine) == 0 {
-		return d.waiting
 	}
 	return mine
 }

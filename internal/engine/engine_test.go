@@ -587,3 +587,36 @@ func TestAPoolThatIsBeingDeletedIsNotUncordoned(t *testing.T) {
 		}
 	})
 }
+
+// TestWhatOneNodeWaitsForStaysInTheRecordWhenAnotherIsDrained, where both are drained at once.
+func TestWhatOneNodeWaitsForStaysInTheRecordWhenAnotherIsDrained(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newCluster()
+		other := upgrade.Ref{Kind: "Deployment", Namespace: "ns", Name: "other", UID: "other"}
+		c.state.Workloads["other"] = upgrade.Workload{Ref: other, Wanted: 1}
+		c.state.Pods[1].Workload = other
+		run := planned(t, c)
+		run.Plan.Options.Parallel = upgrade.AutoDrains
+		c.fails["evict web-0"], c.fails["evict web-1"] = errors.New("no"), errors.New("not yet")
+		time.AfterFunc(5*time.Minute, func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			delete(c.fails, "evict web-1")
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+		defer cancel()
+		var kept, lost bool
+		_ = goOn(ctx, c, run, func(e *Engine) { // how it ends is looked at
+			e.Record = &record{fails: func(run *upgrade.Run) error {
+				if run.NodesDrained == 1 && run.State == upgrade.Running {
+					there := slices.ContainsFunc(run.Waiting, func(w upgrade.Waiting) bool { return w.Object.Name == "web-0" })
+					kept, lost = kept || there, lost || !there
+				}
+				return nil
+			}}
+		})
+		if !kept || lost {
+			t.Errorf("%d nodes drained, waiting %v", run.NodesDrained, run.Waiting)
+		}
+	})
+}
