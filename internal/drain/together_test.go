@@ -258,3 +258,11 @@ func TestAfterAnEvictionTheCacheHasTimeToShowIt(t *testing.T) {
 	s.next()
 	s.waits("PodDisruptionBudget ns/web does not show yet what the last eviction took from it")
 }
+
+func TestAnEvictionThatIsNotAnsweredIsAReason(t *testing.T) {
+	s := newScene(t)
+	s.workload("web", 1, "old")
+	s.next("web-1")
+	s.next()
+	s.waits("Pod ns/web-1: is asked to go, and the API has not answered yet")
+}
