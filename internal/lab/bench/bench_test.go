@@ -16,11 +16,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/upshift-k8s/upshift/internal/lab"
 	"github.com/upshift-k8s/upshift/internal/lab/observer"
@@ -327,13 +331,95 @@ func TestWorkloadM(t *testing.T) {
 	}
 }
 
-// The nodes that come late must matter.
-func TestCapacityIsBoundByTheLastNodes(t *testing.T) {
-	w, err := find("workload", workloads(), func(w workload) string { return w.name }, "capacity")
+func workloadNamed(t *testing.T, name string) workload {
+	t.Helper()
+	w, err := find("workload", workloads(), func(w workload) string { return w.name }, name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := nominalBounds(w).Parallel; got != 130*time.Second {
-		t.Errorf("bound in parallel %s, want 2 min and a start-up", got)
+	return w
+}
+
+// The nodes that come late must matter.
+func TestCapacityIsBoundByTheLastNodes(t *testing.T) {
+	w := workloadNamed(t, "capacity")
+	got := nominalBounds(w)
+	if got.Parallel != 190*time.Second || got.Term != arrivalTerm {
+		t.Errorf("bound in parallel %s by %s, want 3 min and a start-up, by %s", got.Parallel, got.Term, arrivalTerm)
 	}
+	there := 0 // before the last ones come
+	for _, a := range w.arrivals() {
+		if a.after < slices.Max(w.joins) {
+			there += a.pods
+		}
+	}
+	if most := w.replaced() * 3 / 4; there > most {
+		t.Errorf("%d of %d pods find room before the last nodes come, want %d at most", there, w.replaced(), most)
+	}
+}
+
+// A node of the workload packed has five Deployments of six pods, of which one at a time may go: a minute.
+func TestPackedIsBoundByItsNodes(t *testing.T) {
+	w := workloadNamed(t, "packed")
+	b := nominalBounds(w)
+	if b.Strict != 20*time.Minute || b.Parallel != time.Minute {
+		t.Errorf("bounds %s strict and %s in parallel, want 20 min and 1 min", b.Strict, b.Parallel)
+	}
+	if got := limit(b); got < b.Strict {
+		t.Errorf("a contender is ended after %s, before the %s that it needs at least", got, b.Strict)
+	}
+	// M's pods are each on the next node, so that no workload has two on one.
+	spread := workloadNamed(t, "M")
+	spread.groups = []group{{name: "api", kind: deployments, count: 1, replicas: 12, maxUnavailable: manyPDB}}
+	if got := nominalBounds(spread).Strict; got != 2*time.Minute {
+		t.Errorf("12 pods on 12 of 20 nodes: bound %s strict, want 2 min", got)
+	}
+}
+
+// Surged first, no pod may be missing, so every Deployment has to be one that can do without that.
+func TestEveryDeploymentOfDeploymentsSurges(t *testing.T) {
+	for _, o := range workloadNamed(t, "deployments").objects() {
+		d, ok := o.(*appsv1.Deployment)
+		if !ok {
+			continue
+		}
+		if r := d.Spec.Strategy.RollingUpdate; r == nil || r.MaxUnavailable.String() != "0" || r.MaxSurge.String() != "25%" {
+			t.Errorf("%s: rolling update %+v, want maxSurge 25%% and maxUnavailable 0", d.Name, r)
+		}
+	}
+}
+
+// A slow machine excuses little, and what was not measured nothing.
+func TestCalibratedRate(t *testing.T) {
+	for measured, want := range map[float64]float64{0: 0, 1: minRate, 40: 40} {
+		if got := (calibration{PodsPerSecond: measured}).rate(); got != want {
+			t.Errorf("of %v pods a second %v count, want %v", measured, got, want)
+		}
+	}
+}
+
+// Neither the old pods nor the time until the first replacement count.
+func TestFirstToLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		events := watch.NewFake()
+		pod := func(name string, ready corev1.ConditionStatus) *corev1.Pod {
+			return &corev1.Pod{
+				ObjectMeta: metav1.ObjectMeta{Name: name},
+				Status:     corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: ready}}},
+			}
+		}
+		go func() {
+			events.Modify(pod("old", corev1.ConditionTrue))
+			events.Add(pod("a", corev1.ConditionFalse))
+			time.Sleep(5 * time.Second)
+			events.Modify(pod("a", corev1.ConditionTrue))
+			time.Sleep(time.Second)
+			events.Modify(pod("a", corev1.ConditionTrue))
+			time.Sleep(2 * time.Second)
+			events.Modify(pod("b", corev1.ConditionTrue))
+		}()
+		if took, err := firstToLast(t.Context(), events, map[string]bool{"old": true}, 2); err != nil || took != 3*time.Second {
+			t.Errorf("firstToLast() = %s, %v, want 3s", took, err)
+		}
+	})
 }

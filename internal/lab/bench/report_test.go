@@ -17,7 +17,7 @@ func example() run {
 	measured := func(workload, contender string, repetition int, seconds float64) result {
 		return result{
 			Workload: workload, Contender: contender, Repetition: repetition, Started: at, Outcome: finished, Seconds: seconds,
-			Bounds: boundSeconds{120, 360, 210}, BoundsWithC: boundSeconds{122, 365, 212},
+			Bounds: boundSeconds{120, 360, 210, budgetTerm, 120}, BoundsWithC: boundSeconds{122, 365, 212, budgetTerm, 122},
 			Moved: 560, MovedOf: 560, Left: 580, LeastReady: []readiness{{"Deployment api-0", 12, 11}, {"StatefulSet db-0", 6, 5}},
 			Requests: requests{Evictions: 590, Reads: 20, Cordons: 20, Lease: 60, Record: 40}, PeakRSSBytes: 80 << 20, CPUSeconds: 5, BusyShare: 0.25,
 			Timeline: []observer.Point{{Seconds: 0, Old: 580}, {Seconds: 10, Old: 300, New: 250}, {Seconds: 100, New: 570}}, BeganSeconds: 1,

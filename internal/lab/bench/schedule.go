@@ -254,7 +254,7 @@ func simultaneously(ctx context.Context, turn []*trial, unready map[*trial]error
 				results[i] = t.result()
 				results[i].Outcome, results[i].Error = failed, "fill the cluster: "+err.Error()
 			} else {
-				results[i] = t.run(ctx, limit(t.workload))
+				results[i] = t.run(ctx)
 			}
 			if err := t.close(); err != nil && results[i].Error == "" {
 				results[i].Error = "end the cluster: " + err.Error()
@@ -285,19 +285,20 @@ func (b benchmark) expected(t *trial) time.Duration {
 	}
 }
 
-// limit is how long a contender may take before it counts as one that does not come to an end.
-func limit(w workload) time.Duration { return 3*nominalBounds(w).Strict + 2*time.Minute }
+// limit is how long a contender may take before it counts as one that does not come to an end, with the bounds of the cluster that it empties.
+func limit(b bounds) time.Duration { return 3*max(b.Strict, b.Parallel) + 2*time.Minute }
 
-// nominalBounds are those of a workload that is spread evenly.
+// nominalBounds are those of a workload whose pods are each on the next node, or all on one where it is packed.
 func nominalBounds(w workload) bounds {
 	placed := map[string]map[string]int{}
 	w.each(func(name string, slot int, g group) {
 		placed[name] = map[string]int{}
 		for i := range max(g.replicas, 1) {
+			node := slot
 			if !w.packed {
-				slot++
+				node = (slot + i) % w.nodes
 			}
-			placed[name][fmt.Sprint((slot+i)%w.nodes)]++
+			placed[name][fmt.Sprint(node)]++
 		}
 	})
 	return lowerBounds(w.loads(placed), 0, w.arrivals(), 0)

@@ -11,20 +11,19 @@ type row struct {
 	finished  []result
 	others    []result // that failed, took too long or were left out
 
-	seconds       spread
-	overBound     spread // c = 0; none where there is no bound
-	overBoundC    spread // measured c
-	requests      spread // per pod that had to leave
-	peakRSSMiB    spread
-	cpuSeconds    spread
-	busyShare     spread
-	underFloor    spread
-	movesPerPod   spread
-	least         readiness // the worst of all
-	violations    int       // of all
-	deletes       int       // of all
-	perPod        requestShares
-	largestBounds boundSeconds
+	seconds     spread
+	overBound   spread // c = 0; none where there is no bound
+	overBoundC  spread // measured c
+	requests    spread // per pod that had to leave
+	peakRSSMiB  spread
+	cpuSeconds  spread
+	busyShare   spread
+	underFloor  spread
+	movesPerPod spread
+	least       readiness // the worst of all
+	violations  int       // of all
+	deletes     int       // of all
+	perPod      requestShares
 }
 
 // requestShares are medians of requests per pod, by what they are for.
@@ -119,9 +118,6 @@ func (w *row) harm(results []result) {
 	for _, r := range results {
 		w.violations += r.Violations
 		w.deletes += r.Requests.Deletes
-		w.largestBounds.Parallel = max(w.largestBounds.Parallel, r.Bounds.Parallel)
-		w.largestBounds.Strict = max(w.largestBounds.Strict, r.Bounds.Strict)
-		w.largestBounds.Pipelined = max(w.largestBounds.Pipelined, r.Bounds.Pipelined)
 		for _, l := range r.LeastReady {
 			if share := float64(l.Least) / float64(max(l.Wanted, 1)); share < worst {
 				worst, w.least = share, l
