@@ -54,8 +54,8 @@ func TestBenchmark(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", upshift, "./action").CombinedOutput(); err != nil {
 		t.Fatalf("build the Action's binary: %v\n%s", err, out)
 	}
-	dir := t.TempDir()
-	args := []string{"-quick", "-only", "/upshift$|/kubectl-loop$", "-upshift", upshift, "-out", dir}
+	dir, docs := t.TempDir(), t.TempDir()
+	args := []string{"-quick", "-only", "/upshift$|/kubectl-loop$", "-upshift", upshift, "-out", dir, "-docs", docs}
 	if err := bench(t.Context(), args, t.Output()); err != nil {
 		t.Fatal(err)
 	}
@@ -77,6 +77,9 @@ func TestBenchmark(t *testing.T) {
 		checkResult(t, got)
 	}
 	checkPicture(t, dir)
+	if published, err := os.ReadDir(docs); err != nil || len(published) > 0 {
+		t.Errorf("a part of a suite was published: %v, %v", published, err)
+	}
 
 	// Gone on with, there is nothing to do, and the report is the same.
 	before, err := os.ReadFile(filepath.Join(dir, "benchmark.md"))
@@ -209,7 +212,7 @@ func TestEverySuiteNamesWhatThereIs(t *testing.T) {
 	for name, s := range map[string]suite{"standard": standard(), "full": full(), "quick": quick()} {
 		b := benchmark{store: &store{run: run{Calibration: &calibration{}}}}
 		for _, sl := range s.slots {
-			turns, err := b.turns(sl, 1)
+			turns, err := b.turns(step{sl, 1})
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -222,7 +225,7 @@ func TestEverySuiteNamesWhatThereIs(t *testing.T) {
 
 func TestOnly(t *testing.T) {
 	got := standard().only(regexp.MustCompile(`^M/kubectl-(loop|at-once)$`))
-	want := []slot{{"M", [][]string{{kubectlAtOnce}}}, {"M", [][]string{{kubectlLoop}}}}
+	want := []slot{{workload: "M", turns: [][]string{{kubectlAtOnce}}}, {workload: "M", turns: [][]string{{kubectlLoop}}, yields: true}}
 	if diff := cmp.Diff(want, got.slots, cmp.AllowUnexported(slot{})); diff != "" {
 		t.Errorf("slots (-want +got):\n%s", diff)
 	}
@@ -231,9 +234,52 @@ func TestOnly(t *testing.T) {
 	}
 }
 
+// What takes longest gets a third repetition only in the time that the others have left.
+func TestTheLongestSlotYields(t *testing.T) {
+	var got []string
+	for _, st := range standard().order() {
+		got = append(got, fmt.Sprintf("%s/%s %d", st.workload, st.turns[0][0], st.repetition))
+	}
+	want := []string{
+		"M/upshift-parallel 1", "M/upshift 1", "deployments/upshift-parallel 1",
+		"M/upshift-parallel 2", "M/upshift 2", "deployments/upshift-parallel 2",
+		"M/upshift-parallel 3", "deployments/upshift-parallel 3", "M/upshift 3",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("order (-want +got):\n%s", diff)
+	}
+}
+
+// What is published is replaced by nothing but the report of a whole suite.
+func TestDocsAreOfWholeSuites(t *testing.T) {
+	for name, tt := range map[string]struct {
+		only    string
+		failure error
+		inDocs  bool
+	}{
+		"a whole suite": {inDocs: true},
+		"a part":        {only: "^M/"},
+		"interrupted":   {failure: context.Canceled},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			out, docs := filepath.Join(dir, "out"), filepath.Join(dir, "docs")
+			b := benchmark{env: environment{out: out, progress: t.Output()}, store: &store{run: example()}}
+			if _, err := b.report(docs, tt.only, tt.failure); !errors.Is(err, tt.failure) {
+				t.Fatalf("report() = %v, want %v", err, tt.failure)
+			}
+			for where, want := range map[string]bool{out: true, docs: tt.inDocs} {
+				if _, err := os.Stat(filepath.Join(where, "benchmark.md")); (err == nil) != want {
+					t.Errorf("report in %s: %v, want one: %v", filepath.Base(where), err, want)
+				}
+			}
+		})
+	}
+}
+
 // What there is no time for is not begun, and not forgotten; gone on with, it is made.
 func TestWithoutTimeATrialIsLeftOut(t *testing.T) {
-	s, err := openStore(t.TempDir(), "abc", thisMachine(), false, true)
+	s, err := openStore(t.TempDir(), "standard", "abc", thisMachine(), false, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -243,7 +289,7 @@ func TestWithoutTimeATrialIsLeftOut(t *testing.T) {
 	if err := b.run(t.Context(), one); err != nil {
 		t.Fatal(err)
 	}
-	again, err := openStore(filepath.Dir(s.path), "abc", thisMachine(), false, false)
+	again, err := openStore(filepath.Dir(s.path), "standard", "abc", thisMachine(), false, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,8 +299,7 @@ func TestWithoutTimeATrialIsLeftOut(t *testing.T) {
 			left = append(left, r.Contender)
 		}
 	}
-	slices.Sort(left)
-	if diff := cmp.Diff([]string{kubectlAtOnce, kubectlLoop, kubectlUnwaited, upshiftStrict, upshiftParallel}, left); diff != "" {
+	if diff := cmp.Diff([]string{upshiftParallel, kubectlAtOnce, upshiftParallel, upshiftSurged, upshiftStrict, kubectlLoop, kubectlUnwaited}, left); diff != "" {
 		t.Errorf("left out (-want +got):\n%s", diff)
 	}
 	if again.has("M", upshiftStrict, 1) {
@@ -267,7 +312,7 @@ func TestWithoutTimeATrialIsLeftOut(t *testing.T) {
 
 func TestAnInterruptedRunGoesOn(t *testing.T) {
 	dir := t.TempDir()
-	s, err := openStore(dir, "abc", thisMachine(), false, false)
+	s, err := openStore(dir, "standard", "abc", thisMachine(), false, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,17 +320,18 @@ func TestAnInterruptedRunGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, tt := range map[string]struct {
-		commit       string
-		stock, fresh bool
-		want         bool
+		suite, commit string
+		stock, fresh  bool
+		want          bool
 	}{
-		"the same":                  {commit: "abc", want: true},
-		"another commit":            {commit: "def"},
-		"other controllers":         {commit: "abc", stock: true},
-		"begun anew, by the person": {commit: "abc", fresh: true},
+		"the same":                  {suite: "standard", commit: "abc", want: true},
+		"another commit":            {suite: "standard", commit: "def"},
+		"other controllers":         {suite: "standard", commit: "abc", stock: true},
+		"begun anew, by the person": {suite: "standard", commit: "abc", fresh: true},
+		"another suite":             {suite: "full", commit: "abc"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, err := openStore(dir, tt.commit, thisMachine(), tt.stock, tt.fresh)
+			s, err := openStore(dir, tt.suite, tt.commit, thisMachine(), tt.stock, tt.fresh)
 			if err != nil {
 				t.Fatal(err)
 			}
