@@ -167,10 +167,7 @@ func (t table) writeBounds(p func(string, ...any)) {
 func (t table) writeComparisons(p func(string, ...any)) {
 	for _, ours := range t.rows {
 		for _, theirs := range t.rows {
-			if !ours.contender.ours() || theirs.contender.ours() || ours.contender.policy != theirs.contender.policy {
-				continue
-			}
-			if s := times(theirs, ours); s.n > 0 {
+			if s := times(theirs, ours); ranked(ours, theirs) && s.n > 0 {
 				p("\nOf the same repetition, %s takes %s times as long as %s.", shortTitle(theirs.contender), s.text(number), shortTitle(ours.contender))
 			}
 		}
