@@ -37,14 +37,14 @@ bin/bench:
 bin/bench-karpenter: ## Karpenter, as a peer to measure
 	cd internal/lab/bench/karpenter && $(GO) build -o ../../../../bin/bench-karpenter .
 
-bench: build bin/bench ## how fast it is, beside others and the shortest possible time, within an hour; writes docs/benchmark.md
+bench: build bin/bench ## how fast it is, beside others and the shortest possible time, within an hour; writes docs/benchmark.md and bench-out/
 	bin/bench -upshift bin/upshift -out bench-out -docs docs -limit 57m
 
 bench-quick: build bin/bench ## the benchmark with a few pods, to see that it works
 	bin/bench -upshift bin/upshift -out bench-out/quick -quick
 
 bench-full: build bin/bench bin/bench-karpenter ## the same of more clusters, five times each, which takes a day; goes on where it was interrupted
-	bin/bench -upshift bin/upshift -out bench-out -docs docs -full -resume
+	bin/bench -upshift bin/upshift -out bench-out/full -docs docs -full -resume
 
 lint: ## golangci-lint and actionlint
 	$(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0 run ./...

@@ -61,7 +61,7 @@ func inputs() []input {
 		{"target-version", "", "the version to go to: " + upgrade.TargetForms + "; required for plan and upgrade", option("target-version")},
 		{"node-pools", "", "names of node pools, by comma or line, in that order; default: all", option("node-pools")},
 		{"strategy", "auto", "how nodes are upgraded: auto or migrate", option("strategy")},
-		{"max-parallel-drains", "1", "how many nodes are drained at once: a number, or auto (all of a pool, while no more than a quarter of the pods concerned are away); PodDisruptionBudgets hold either way", option("max-parallel-drains")},
+		{"max-parallel-drains", "1", "how many nodes are drained at once: a number of nodes (1: one after the other), or auto (all of a pool, while no more than a quarter of all pods concerned are away, which holds with auto alone); PodDisruptionBudgets hold either way, and a workload without one misses a quarter of its pods at most, or one", option("max-parallel-drains")},
 		{"drain-timeout", "auto", "how long one node may take to drain, or a new one to become Ready once GKE has made it, until the run pauses: a duration such as 45m, or auto (the larger of 30m and the longest grace period + 10m; new nodes 20m)", option("drain-timeout")},
 		{"soak", "1h", "time between the last drain and deleting an old pool: a duration such as 1h, or 0", option("soak")},
 		{"delete-old-pools", "each", "when old pools are deleted: each (before the next pool), end or never", option("delete-old-pools")},

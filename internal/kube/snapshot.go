@@ -249,7 +249,7 @@ func (l *list[T]) update(changed names, read func(cache.ObjectName) (T, bool)) {
 		}
 	}
 	if items != nil {
-		l.items = append(items, l.items[next:]...)
+		l.items = slices.Clip(append(items, l.items[next:]...)) // what was handed out shares nothing with what somebody appends to it
 	}
 }
 

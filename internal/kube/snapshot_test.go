@@ -181,6 +181,9 @@ func TestASnapshotIsWhatTheCachesSay(t *testing.T) {
 			if diff := gocmp.Diff(plainly(caches, c.now), got, cmpopts.EquateEmpty()); diff != "" {
 				t.Fatalf("seed %d, step %d: %s", seed, step, diff)
 			}
+			if cap(got.Nodes) > len(got.Nodes) || cap(got.Pods) > len(got.Pods) || cap(got.Attachments) > len(got.Attachments) {
+				t.Fatalf("seed %d, step %d: who appends to what was handed out shares that with others", seed, step)
+			}
 			out = append(out, handed{got, fmt.Sprintf("%+v", got)})
 		}
 		for i, h := range out {

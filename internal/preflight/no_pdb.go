@@ -14,7 +14,7 @@ func noPDB() Check {
 	return Check{
 		Name: "no-pdb", Severities: []upgrade.Severity{upgrade.Info},
 		Title: "A workload with several replicas has no PodDisruptionBudget",
-		Why:   "Nothing says how many of them it can do without. Upshift moves one of a node at a time; others, such as the provider's own upgrades, may not.",
+		Why:   "Nothing says how many of them it can do without. Upshift moves one at a time, or up to a quarter of them where it drains several nodes at once (a StatefulSet's one at a time all the same); others, such as the provider's own upgrades, may not hold back.",
 		find:  findNoPDB,
 	}
 }
@@ -28,10 +28,19 @@ func findNoPDB(in Input) []upgrade.Finding {
 	return byWorkload(in.Moving, bare, func(owner upgrade.Ref, of []upgrade.Pod) upgrade.Finding {
 		return upgrade.Finding{
 			Severity: upgrade.Info, Object: owner,
-			Problem: fmt.Sprintf("has %d replicas and no PodDisruptionBudget: its pods are moved one at a time, whatever it could do without", in.State.Workloads[owner.UID].Wanted),
+			Problem: fmt.Sprintf("has %d replicas and no PodDisruptionBudget: %s, whatever it could do without", in.State.Workloads[owner.UID].Wanted, in.unguardedPace(of)),
 			Remedy:  fmt.Sprintf("kubectl create poddisruptionbudget %s -n %s --max-unavailable 1 --selector %s", owner.Name, owner.Namespace, in.selector(of)),
 		}
 	})
+}
+
+// unguardedPace says how a drain moves pods of a workload that has no PodDisruptionBudget.
+func (in Input) unguardedPace(of []upgrade.Pod) string {
+	stateful := slices.ContainsFunc(of, func(p upgrade.Pod) bool { return p.Workload.Kind == "StatefulSet" || len(p.Disks) > 0 })
+	if in.Options.Parallel.One() || stateful {
+		return "its pods are moved one at a time"
+	}
+	return "up to a quarter of its pods, at least one, is moved at a time"
 }
 
 // generated are the labels that controllers give their pods: each revision or each pod has other ones.

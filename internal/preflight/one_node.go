@@ -11,7 +11,7 @@ func oneNode() Check {
 	return Check{
 		Name: "one-node", Severities: []upgrade.Severity{upgrade.Info},
 		Title: "All replicas of a workload are on one node",
-		Why:   "They would be lost together with that node at any other time; the drain moves them one after the other, and they end up spread.",
+		Why:   "They would be lost together with that node at any other time; the drain moves them as their PodDisruptionBudget allows, or some at a time without one, and they may end up spread.",
 		find:  findOneNode,
 	}
 }

@@ -171,7 +171,7 @@ func (b Budget) Frees(p Pod) bool {
 	return !p.Ready && (b.FreesUnready || (b.Healthy >= b.Needed && b.Needed > 0))
 }
 
-// State is what the Kubernetes API knows at one time. The maps must not be changed.
+// State is what the Kubernetes API knows at one time. The maps and slices must not be changed or appended to.
 type State struct {
 	Nodes []Node
 	Pods  []Pod

@@ -16,11 +16,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/upshift-k8s/upshift/internal/lab"
 	"github.com/upshift-k8s/upshift/internal/lab/observer"
@@ -50,8 +54,8 @@ func TestBenchmark(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", upshift, "./action").CombinedOutput(); err != nil {
 		t.Fatalf("build the Action's binary: %v\n%s", err, out)
 	}
-	dir := t.TempDir()
-	args := []string{"-quick", "-only", "/upshift$|/kubectl-loop$", "-upshift", upshift, "-out", dir}
+	dir, docs := t.TempDir(), t.TempDir()
+	args := []string{"-quick", "-only", "/upshift$|/kubectl-loop$", "-upshift", upshift, "-out", dir, "-docs", docs}
 	if err := bench(t.Context(), args, t.Output()); err != nil {
 		t.Fatal(err)
 	}
@@ -73,6 +77,9 @@ func TestBenchmark(t *testing.T) {
 		checkResult(t, got)
 	}
 	checkPicture(t, dir)
+	if published, err := os.ReadDir(docs); err != nil || len(published) > 0 {
+		t.Errorf("a part of a suite was published: %v, %v", published, err)
+	}
 
 	// Gone on with, there is nothing to do, and the report is the same.
 	before, err := os.ReadFile(filepath.Join(dir, "benchmark.md"))
@@ -205,7 +212,7 @@ func TestEverySuiteNamesWhatThereIs(t *testing.T) {
 	for name, s := range map[string]suite{"standard": standard(), "full": full(), "quick": quick()} {
 		b := benchmark{store: &store{run: run{Calibration: &calibration{}}}}
 		for _, sl := range s.slots {
-			turns, err := b.turns(sl, 1)
+			turns, err := b.turns(step{sl, 1})
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
@@ -218,7 +225,7 @@ func TestEverySuiteNamesWhatThereIs(t *testing.T) {
 
 func TestOnly(t *testing.T) {
 	got := standard().only(regexp.MustCompile(`^M/kubectl-(loop|at-once)$`))
-	want := []slot{{"M", [][]string{{kubectlAtOnce}}}, {"M", [][]string{{kubectlLoop}}}}
+	want := []slot{{workload: "M", turns: [][]string{{kubectlAtOnce}}}, {workload: "M", turns: [][]string{{kubectlLoop}}, yields: true}}
 	if diff := cmp.Diff(want, got.slots, cmp.AllowUnexported(slot{})); diff != "" {
 		t.Errorf("slots (-want +got):\n%s", diff)
 	}
@@ -227,9 +234,52 @@ func TestOnly(t *testing.T) {
 	}
 }
 
+// What takes longest gets a third repetition only in the time that the others have left.
+func TestTheLongestSlotYields(t *testing.T) {
+	var got []string
+	for _, st := range standard().order() {
+		got = append(got, fmt.Sprintf("%s/%s %d", st.workload, st.turns[0][0], st.repetition))
+	}
+	want := []string{
+		"M/upshift-parallel 1", "M/upshift 1", "deployments/upshift-parallel 1",
+		"M/upshift-parallel 2", "M/upshift 2", "deployments/upshift-parallel 2",
+		"M/upshift-parallel 3", "deployments/upshift-parallel 3", "M/upshift 3",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("order (-want +got):\n%s", diff)
+	}
+}
+
+// What is published is replaced by nothing but the report of a whole suite.
+func TestDocsAreOfWholeSuites(t *testing.T) {
+	for name, tt := range map[string]struct {
+		only    string
+		failure error
+		inDocs  bool
+	}{
+		"a whole suite": {inDocs: true},
+		"a part":        {only: "^M/"},
+		"interrupted":   {failure: context.Canceled},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			out, docs := filepath.Join(dir, "out"), filepath.Join(dir, "docs")
+			b := benchmark{env: environment{out: out, progress: t.Output()}, store: &store{run: example()}}
+			if _, err := b.report(docs, tt.only, tt.failure); !errors.Is(err, tt.failure) {
+				t.Fatalf("report() = %v, want %v", err, tt.failure)
+			}
+			for where, want := range map[string]bool{out: true, docs: tt.inDocs} {
+				if _, err := os.Stat(filepath.Join(where, "benchmark.md")); (err == nil) != want {
+					t.Errorf("report in %s: %v, want one: %v", filepath.Base(where), err, want)
+				}
+			}
+		})
+	}
+}
+
 // What there is no time for is not begun, and not forgotten; gone on with, it is made.
 func TestWithoutTimeATrialIsLeftOut(t *testing.T) {
-	s, err := openStore(t.TempDir(), "abc", thisMachine(), false, true)
+	s, err := openStore(t.TempDir(), "standard", "abc", thisMachine(), false, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,7 +289,7 @@ func TestWithoutTimeATrialIsLeftOut(t *testing.T) {
 	if err := b.run(t.Context(), one); err != nil {
 		t.Fatal(err)
 	}
-	again, err := openStore(filepath.Dir(s.path), "abc", thisMachine(), false, false)
+	again, err := openStore(filepath.Dir(s.path), "standard", "abc", thisMachine(), false, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -249,8 +299,7 @@ func TestWithoutTimeATrialIsLeftOut(t *testing.T) {
 			left = append(left, r.Contender)
 		}
 	}
-	slices.Sort(left)
-	if diff := cmp.Diff([]string{kubectlAtOnce, kubectlLoop, kubectlUnwaited, upshiftStrict, upshiftParallel}, left); diff != "" {
+	if diff := cmp.Diff([]string{upshiftParallel, kubectlAtOnce, upshiftParallel, upshiftSurged, upshiftStrict, kubectlLoop, kubectlUnwaited}, left); diff != "" {
 		t.Errorf("left out (-want +got):\n%s", diff)
 	}
 	if again.has("M", upshiftStrict, 1) {
@@ -263,7 +312,7 @@ func TestWithoutTimeATrialIsLeftOut(t *testing.T) {
 
 func TestAnInterruptedRunGoesOn(t *testing.T) {
 	dir := t.TempDir()
-	s, err := openStore(dir, "abc", thisMachine(), false, false)
+	s, err := openStore(dir, "standard", "abc", thisMachine(), false, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,17 +320,18 @@ func TestAnInterruptedRunGoesOn(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, tt := range map[string]struct {
-		commit       string
-		stock, fresh bool
-		want         bool
+		suite, commit string
+		stock, fresh  bool
+		want          bool
 	}{
-		"the same":                  {commit: "abc", want: true},
-		"another commit":            {commit: "def"},
-		"other controllers":         {commit: "abc", stock: true},
-		"begun anew, by the person": {commit: "abc", fresh: true},
+		"the same":                  {suite: "standard", commit: "abc", want: true},
+		"another commit":            {suite: "standard", commit: "def"},
+		"other controllers":         {suite: "standard", commit: "abc", stock: true},
+		"begun anew, by the person": {suite: "standard", commit: "abc", fresh: true},
+		"another suite":             {suite: "full", commit: "abc"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s, err := openStore(dir, tt.commit, thisMachine(), tt.stock, tt.fresh)
+			s, err := openStore(dir, tt.suite, tt.commit, thisMachine(), tt.stock, tt.fresh)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -327,13 +377,95 @@ func TestWorkloadM(t *testing.T) {
 	}
 }
 
-// The nodes that come late must matter.
-func TestCapacityIsBoundByTheLastNodes(t *testing.T) {
-	w, err := find("workload", workloads(), func(w workload) string { return w.name }, "capacity")
+func workloadNamed(t *testing.T, name string) workload {
+	t.Helper()
+	w, err := find("workload", workloads(), func(w workload) string { return w.name }, name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := nominalBounds(w).Parallel; got != 130*time.Second {
-		t.Errorf("bound in parallel %s, want 2 min and a start-up", got)
+	return w
+}
+
+// The nodes that come late must matter.
+func TestCapacityIsBoundByTheLastNodes(t *testing.T) {
+	w := workloadNamed(t, "capacity")
+	got := nominalBounds(w)
+	if got.Parallel != 190*time.Second || got.Term != arrivalTerm {
+		t.Errorf("bound in parallel %s by %s, want 3 min and a start-up, by %s", got.Parallel, got.Term, arrivalTerm)
 	}
+	there := 0 // before the last ones come
+	for _, a := range w.arrivals() {
+		if a.after < slices.Max(w.joins) {
+			there += a.pods
+		}
+	}
+	if most := w.replaced() * 3 / 4; there > most {
+		t.Errorf("%d of %d pods find room before the last nodes come, want %d at most", there, w.replaced(), most)
+	}
+}
+
+// A node of the workload packed has five Deployments of six pods, of which one at a time may go: a minute.
+func TestPackedIsBoundByItsNodes(t *testing.T) {
+	w := workloadNamed(t, "packed")
+	b := nominalBounds(w)
+	if b.Strict != 20*time.Minute || b.Parallel != time.Minute {
+		t.Errorf("bounds %s strict and %s in parallel, want 20 min and 1 min", b.Strict, b.Parallel)
+	}
+	if got := limit(b); got < b.Strict {
+		t.Errorf("a contender is ended after %s, before the %s that it needs at least", got, b.Strict)
+	}
+	// M's pods are each on the next node, so that no workload has two on one.
+	spread := workloadNamed(t, "M")
+	spread.groups = []group{{name: "api", kind: deployments, count: 1, replicas: 12, maxUnavailable: manyPDB}}
+	if got := nominalBounds(spread).Strict; got != 2*time.Minute {
+		t.Errorf("12 pods on 12 of 20 nodes: bound %s strict, want 2 min", got)
+	}
+}
+
+// Surged first, no pod may be missing, so every Deployment has to be one that can do without that.
+func TestEveryDeploymentOfDeploymentsSurges(t *testing.T) {
+	for _, o := range workloadNamed(t, "deployments").objects() {
+		d, ok := o.(*appsv1.Deployment)
+		if !ok {
+			continue
+		}
+		if r := d.Spec.Strategy.RollingUpdate; r == nil || r.MaxUnavailable.String() != "0" || r.MaxSurge.String() != "25%" {
+			t.Errorf("%s: rolling update %+v, want maxSurge 25%% and maxUnavailable 0", d.Name, r)
+		}
+	}
+}
+
+// A slow machine excuses little, and what was not measured nothing.
+func TestCalibratedRate(t *testing.T) {
+	for measured, want := range map[float64]float64{0: 0, 1: minRate, 40: 40} {
+		if got := (calibration{PodsPerSecond: measured}).rate(); got != want {
+			t.Errorf("of %v pods a second %v count, want %v", measured, got, want)
+		}
+	}
+}
+
+// Neither the old pods nor the time until the first replacement count.
+func TestFirstToLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		events := watch.NewFake()
+		pod := func(name string, ready corev1.ConditionStatus) *corev1.Pod {
+			return &corev1.Pod{
+				ObjectMeta: metav1.ObjectMeta{Name: name},
+				Status:     corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodReady, Status: ready}}},
+			}
+		}
+		go func() {
+			events.Modify(pod("old", corev1.ConditionTrue))
+			events.Add(pod("a", corev1.ConditionFalse))
+			time.Sleep(5 * time.Second)
+			events.Modify(pod("a", corev1.ConditionTrue))
+			time.Sleep(time.Second)
+			events.Modify(pod("a", corev1.ConditionTrue))
+			time.Sleep(2 * time.Second)
+			events.Modify(pod("b", corev1.ConditionTrue))
+		}()
+		if took, err := firstToLast(t.Context(), events, map[string]bool{"old": true}, 2); err != nil || took != 3*time.Second {
+			t.Errorf("firstToLast() = %s, %v, want 3s", took, err)
+		}
+	})
 }

@@ -17,14 +17,27 @@ type load struct {
 	nameBound bool
 	// ordered is true for a StatefulSet that starts its pods one after another.
 	ordered bool
-	// unreplaced is true for pods that do not come back: bare ones.
+	// unreplaced is true for pods that nobody waits for: bare ones, which do not come back, and Jobs', which do so in the Job's own time.
 	unreplaced bool
 }
 
+// term is what makes a bound as long as it is.
+type term string
+
+const (
+	budgetTerm  term = "the PDBs"          // with start-ups and graces
+	arrivalTerm term = "the late nodes"    // that the pods have to wait for
+	speedTerm   term = "the control plane" // which replaces only so many pods a second
+)
+
 // bounds are the shortest times in which the old nodes can be emptied and all be Ready again, by policy.
 type bounds struct {
-	// Parallel: any pod of any node whenever its PDB allows it.
+	// Parallel: any pod of any node whenever its PDB allows it. It is the longest of its terms.
 	Parallel time.Duration
+	// Term is which of them that is.
+	Term term
+	// PDBs is what the PDBs, start-ups and graces alone demand of it.
+	PDBs time.Duration
 	// Strict: one node at a time, the next one when the node is empty and the replacements are Ready.
 	Strict time.Duration
 	// Pipelined: one node at a time, the next one when the replacements are Ready, though old pods may still be stopping.
@@ -42,7 +55,7 @@ type arrival struct {
 // replace at most; 0: any number.
 func lowerBounds(loads []load, c time.Duration, arrivals []arrival, rate float64) bounds {
 	var b bounds
-	total := 0
+	replaced := 0                           // pods that come back: what does not needs no room, and nobody's time
 	perNode := map[string][]time.Duration{} // [strict, pipelined]
 	var lastGrace time.Duration
 	for _, l := range loads {
@@ -56,9 +69,11 @@ func lowerBounds(loads []load, c time.Duration, arrivals []arrival, rate float64
 			per[0] = max(per[0], l.alone(k, c))
 			per[1] = max(per[1], time.Duration(l.waves(k))*l.replacement(c))
 		}
-		total += sum
+		if !l.unreplaced {
+			replaced += sum
+		}
 		if sum > 0 {
-			b.Parallel = max(b.Parallel, l.alone(sum, c))
+			b.PDBs = max(b.PDBs, l.alone(sum, c))
 			lastGrace = max(lastGrace, l.grace)
 		}
 	}
@@ -69,11 +84,19 @@ func lowerBounds(loads []load, c time.Duration, arrivals []arrival, rate float64
 	if len(perNode) > 0 {
 		b.Pipelined += lastGrace
 	}
-	b.Parallel = max(b.Parallel, room(loads, arrivals, total, c))
+	b.extend(b.PDBs, budgetTerm)
+	b.extend(room(loads, arrivals, replaced, c), arrivalTerm)
 	if rate > 0 {
-		b.Parallel = max(b.Parallel, time.Duration(float64(total)/rate*float64(time.Second)))
+		b.extend(time.Duration(float64(replaced)/rate*float64(time.Second)), speedTerm)
 	}
 	return b
+}
+
+// extend makes the bound in parallel at least as long as one of its terms.
+func (b *bounds) extend(d time.Duration, t term) {
+	if d > b.Parallel {
+		b.Parallel, b.Term = d, t
+	}
 }
 
 // waves are how often the budget has to be spent for k pods.
@@ -108,7 +131,7 @@ func (l load) alone(k int, c time.Duration) time.Duration {
 	return t
 }
 
-// room is the earliest time at which the pods can be Ready on nodes that arrive late.
+// room is the earliest time at which so many pods can be Ready on nodes that arrive late.
 func room(loads []load, arrivals []arrival, demand int, c time.Duration) time.Duration {
 	if len(arrivals) == 0 || demand == 0 {
 		return 0

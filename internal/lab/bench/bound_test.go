@@ -72,7 +72,12 @@ func TestLowerBounds(t *testing.T) {
 		{
 			name: "the last room comes late", loads: []load{deployment}, c: time.Second,
 			arrivals: []arrival{{2 * time.Minute, 4}, {0, 4}, {3 * time.Minute, 4}},
-			want:     bounds{Parallel: 191 * time.Second, Strict: 132 * time.Second, Pipelined: 142 * time.Second},
+			want:     bounds{Parallel: 191 * time.Second, Term: arrivalTerm, PDBs: 132 * time.Second, Strict: 132 * time.Second, Pipelined: 142 * time.Second},
+		},
+		{
+			name: "what is not replaced needs no room", loads: []load{deployment, {pods: onNodes(4, 4), unreplaced: true}},
+			arrivals: []arrival{{0, 12}, {time.Hour, 12}},
+			want:     bounds{Parallel: 120 * time.Second, Strict: 120 * time.Second, Pipelined: 130 * time.Second},
 		},
 		{
 			name: "more room than needed comes late", loads: []load{deployment},
@@ -81,12 +86,23 @@ func TestLowerBounds(t *testing.T) {
 		},
 		{
 			name: "the control plane replaces no more than one pod in 20 s", loads: []load{deployment}, rate: 0.05,
-			want: bounds{Parallel: 240 * time.Second, Strict: 120 * time.Second, Pipelined: 130 * time.Second},
+			want: bounds{Parallel: 240 * time.Second, Term: speedTerm, PDBs: 120 * time.Second, Strict: 120 * time.Second, Pipelined: 130 * time.Second},
+		},
+		{
+			name: "what is not replaced keeps no control plane busy", loads: []load{{pods: onNodes(12, 12), unreplaced: true}}, rate: 0.05,
+			want: bounds{},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := lowerBounds(tt.loads, tt.c, tt.arrivals, tt.rate); got != tt.want {
-				t.Errorf("lowerBounds() = %+v, want %+v", got, tt.want)
+			want := tt.want
+			if want.PDBs == 0 { // nothing but they
+				want.PDBs = want.Parallel
+			}
+			if want.Term == "" && want.Parallel > 0 {
+				want.Term = budgetTerm
+			}
+			if got := lowerBounds(tt.loads, tt.c, tt.arrivals, tt.rate); got != want {
+				t.Errorf("lowerBounds() = %+v, want %+v", got, want)
 			}
 		})
 	}

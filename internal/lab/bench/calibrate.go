@@ -24,14 +24,26 @@ type calibration struct {
 	// most maxC.
 	CSeconds  float64   `json:"cSeconds"`
 	Evictions []float64 `json:"evictions"` // each one's
-	// PodsPerSecond is how many pods are replaced when all are evicted at once and no PDB is in the way.
+	// PodsPerSecond is how many pods are replaced when all are evicted at once and no PDB is in the way, from the first replacement to the last.
 	PodsPerSecond float64 `json:"podsPerSecond"`
 }
 
 func (c calibration) c() time.Duration { return time.Duration(c.CSeconds * float64(time.Second)) }
 
-// maxC keeps a slow machine from excusing everything.
-const maxC = time.Second
+// rate is how many pods a second a bound grants the control plane; 0: any number.
+func (c calibration) rate() float64 {
+	if c.PodsPerSecond == 0 {
+		return 0
+	}
+	return max(c.PodsPerSecond, minRate)
+}
+
+// These keep a slow machine from excusing everything: a longer c does not count, nor do fewer pods a second than controllers with their stock
+// client limits replace.
+const (
+	maxC    = time.Second
+	minRate = 5.0
+)
 
 // effort is how many evictions a calibration is made of.
 type effort struct{ alone, atOnce int }
@@ -89,7 +101,7 @@ func evictAlone(ctx context.Context, client *kubernetes.Clientset, w workload, n
 		return nil, err
 	}
 	defer events.Stop()
-	pod, err := nextReady(ctx, events, "")
+	pod, err := nextReady(ctx, events, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +112,7 @@ func evictAlone(ctx context.Context, client *kubernetes.Clientset, w workload, n
 			return nil, err
 		}
 		old := pod
-		if pod, err = nextReady(ctx, events, old); err != nil {
+		if pod, err = nextReady(ctx, events, map[string]bool{old: true}); err != nil {
 			return nil, err
 		}
 		took = append(took, (time.Since(began) - w.startUp).Seconds())
@@ -111,15 +123,15 @@ func evictAlone(ctx context.Context, client *kubernetes.Clientset, w workload, n
 	return took, client.AppsV1().Deployments(namespace).Delete(ctx, "lone", metav1.DeleteOptions{})
 }
 
-// nextReady waits for a Ready pod other than old, and is its name.
-func nextReady(ctx context.Context, events watch.Interface, old string) (string, error) {
+// nextReady waits for a Ready pod that is none of the old ones, and is its name.
+func nextReady(ctx context.Context, events watch.Interface, old map[string]bool) (string, error) {
 	for {
 		select {
 		case e, open := <-events.ResultChan():
 			if !open {
 				return "", errors.New("the API server ended the watch")
 			}
-			if p, ok := e.Object.(*corev1.Pod); ok && e.Type != watch.Deleted && p.Name != old && p.DeletionTimestamp == nil && podReady(p) {
+			if p, ok := e.Object.(*corev1.Pod); ok && e.Type != watch.Deleted && !old[p.Name] && p.DeletionTimestamp == nil && podReady(p) {
 				return p.Name, nil
 			}
 		case <-ctx.Done():
@@ -140,7 +152,8 @@ func evict(ctx context.Context, client kubernetes.Interface, pod string) error {
 	return client.CoreV1().Pods(namespace).EvictV1(ctx, &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: pod}})
 }
 
-// storm evicts many pods at once, and says how many a second are replaced.
+// storm evicts many pods at once, and says how many a second are replaced. The time counts from the first replacement to the last, so that
+// neither a start-up nor what a lone eviction takes is in it.
 func storm(ctx context.Context, client *kubernetes.Clientset, w workload, n int) (float64, error) {
 	if err := create(ctx, client, w.object("storm", 0, group{kind: deployments, replicas: n})); err != nil {
 		return 0, err
@@ -158,8 +171,24 @@ func storm(ctx context.Context, client *kubernetes.Clientset, w workload, n int)
 	if err != nil {
 		return 0, err
 	}
-	began := time.Now()
+	events, err := client.CoreV1().Pods(namespace).Watch(ctx, metav1.ListOptions{LabelSelector: appLabel + "=storm", ResourceVersion: pods.ResourceVersion})
+	if err != nil {
+		return 0, err
+	}
+	defer events.Stop()
 	old := map[string]bool{}
+	for _, p := range pods.Items {
+		old[p.Name] = true
+	}
+	type replacements struct {
+		took time.Duration
+		err  error
+	}
+	replaced := make(chan replacements, 1)
+	go func() { // while evictions are still sent: the first replacements are Ready before the last pods are evicted
+		took, err := firstToLast(ctx, events, old, n)
+		replaced <- replacements{took, err}
+	}()
 	names := make(chan string)
 	errs := make(chan error, len(pods.Items))
 	var evicting sync.WaitGroup
@@ -171,7 +200,6 @@ func storm(ctx context.Context, client *kubernetes.Clientset, w workload, n int)
 		})
 	}
 	for _, p := range pods.Items {
-		old[p.Name] = true
 		names <- p.Name
 	}
 	close(names)
@@ -182,23 +210,24 @@ func storm(ctx context.Context, client *kubernetes.Clientset, w workload, n int)
 			return 0, err
 		}
 	}
-	err = every(ctx, 100*time.Millisecond, func() (bool, error) {
-		pods, err := client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: appLabel + "=storm"})
+	r := <-replaced
+	return float64(n-1) / r.took.Seconds(), r.err
+}
+
+// firstToLast waits until n pods that are none of the seen ones are Ready, and says how long it took from the first of them to the last. It
+// adds them to seen.
+func firstToLast(ctx context.Context, events watch.Interface, seen map[string]bool, n int) (time.Duration, error) {
+	var first time.Time
+	for range n {
+		name, err := nextReady(ctx, events, seen)
 		if err != nil {
-			return false, err
+			return 0, err
 		}
-		ready := 0
-		for _, p := range pods.Items {
-			if !old[p.Name] && podReady(&p) {
-				ready++
-			}
+		if seen[name] = true; first.IsZero() {
+			first = time.Now()
 		}
-		return ready == n, nil
-	})
-	if err != nil {
-		return 0, err
 	}
-	return float64(n) / (time.Since(began) - w.startUp).Seconds(), nil
+	return time.Since(first), nil
 }
 
 // median is the middle value, or the mean of the two in the middle; 0 of none.

@@ -47,10 +47,10 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	upshift := flags.String("upshift", "bin/upshift", "the Action's binary")
 	dir := flags.String("out", "bench-out", "where results, logs and the report go")
-	docs := flags.String("docs", "", "a directory that gets the report too, as benchmark.md, .json and .svg")
+	docs := flags.String("docs", "", "a directory that gets the report too, as benchmark.md, .json and .svg, once the whole suite was carried out")
 	isFull := flags.Bool("full", false, "all workloads, five repetitions, one contender at a time: it takes a day")
 	isQuick := flags.Bool("quick", false, "a few pods, once, to see that it works")
-	resume := flags.Bool("resume", false, "go on with what was measured of this commit on this machine")
+	resume := flags.Bool("resume", false, "go on with what was measured by the same suite of this commit on this machine")
 	only := flags.String("only", "", "a regular expression of WORKLOAD/CONTENDER: measure nothing else")
 	repetitions := flags.Int("repetitions", 0, "how often; 0: as often as the suite says")
 	limit := flags.Duration("limit", 0, "end after this long, and leave out what there is no time for; 0: never")
@@ -92,7 +92,7 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	s, err := openStore(env.out, commit, thisMachine(), *stock, !*resume)
+	s, err := openStore(env.out, what.name, commit, thisMachine(), *stock, !*resume)
 	if err != nil {
 		return err
 	}
@@ -100,20 +100,32 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 	if *limit > 0 {
 		b.deadline = began.Add(*limit)
 	}
-	err = b.run(ctx, what)
-	dirs := []string{env.out}
-	if *docs != "" {
-		dirs = append(dirs, *docs)
-	}
-	for _, d := range dirs {
-		if len(s.run.Results) > 0 {
-			err = errors.Join(err, writeReport(d, s.run))
-		}
-	}
+	dirs, err := b.report(*docs, *only, b.run(ctx, what))
 	if err == nil {
 		b.say("done after %s; the report is in %s", time.Since(began).Round(time.Second), strings.Join(dirs, " and "))
 	}
 	return err
+}
+
+// report writes the report where results go, and into docs too, if there is such a directory and the whole suite was carried out, not only a part
+// of it and without a failure: what is published must not be replaced by less. It says where it is; its error has the failure too.
+func (b benchmark) report(docs, only string, failure error) ([]string, error) {
+	if len(b.store.run.Results) == 0 {
+		return nil, failure
+	}
+	dirs := []string{b.env.out}
+	switch {
+	case docs == "":
+	case only == "" && failure == nil:
+		dirs = append(dirs, docs)
+	default:
+		b.say("not the whole suite was carried out, so the report in %s is left as it was", docs)
+	}
+	errs := []error{failure}
+	for _, d := range dirs {
+		errs = append(errs, writeReport(d, b.store.run))
+	}
+	return dirs, errors.Join(errs...)
 }
 
 // commitHere names what is measured: the commit, and of changes that are not committed a digest.

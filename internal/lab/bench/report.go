@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -64,8 +65,8 @@ func markdown(r run, tables []table) string {
 	p("- %s, commit `%s`", r.Began.Format(time.DateOnly), r.Commit)
 	p("- %s, %d cores, %d GiB, %s; %s; Kubernetes %s with %s", r.Machine.CPU, r.Machine.Cores, r.Machine.MemoryGiB, r.Machine.OS, r.Machine.Go, r.Machine.Kubernetes, controllers(r.Stock))
 	if c := r.Calibration; c != nil {
-		p("- c, from a lone eviction to its replacement's Ready on the idle cluster, beyond the start-up: %.0f ms (median of %d, at most %s counts); evicted all at once without a PDB, %.0f pods a second are replaced",
-			1000*c.CSeconds, len(c.Evictions), maxC, c.PodsPerSecond)
+		p("- c, from a lone eviction to its replacement's Ready on the idle cluster, beyond the start-up: %.0f ms (median of %d, at most %s counts); evicted all at once without a PDB, %.0f pods a second are replaced (at least %.0f count)",
+			1000*c.CSeconds, len(c.Evictions), maxC, c.PodsPerSecond, minRate)
 	}
 	p("\n![Time over the bound, and Ready pods over time](benchmark.svg)\n")
 	p("## What has to be reached\n")
@@ -131,39 +132,42 @@ func (w row) runs() string {
 	return fmt.Sprintf("%d of %d", len(w.finished), len(w.finished)+len(w.others))
 }
 
+// writeBounds tells the range of the bounds of all repetitions, and what governs those in parallel.
 func (t table) writeBounds(p func(string, ...any)) {
-	var low, high boundSeconds
-	first := true
+	var all []result
 	for _, r := range t.rows {
-		for _, f := range r.finished {
-			if first {
-				low, high, first = f.Bounds, f.Bounds, false
-			}
-			low = boundSeconds{min(low.Parallel, f.Bounds.Parallel), min(low.Strict, f.Bounds.Strict), min(low.Pipelined, f.Bounds.Pipelined)}
-			high = boundSeconds{max(high.Parallel, f.Bounds.Parallel), max(high.Strict, f.Bounds.Strict), max(high.Pipelined, f.Bounds.Pipelined)}
-		}
+		all = append(all, r.finished...)
 	}
-	if first {
+	if len(all) == 0 {
 		return
 	}
-	text := func(low, high float64) string {
-		if number(low) == number(high) {
-			return number(low) + " s"
+	text := func(value func(result) float64) string {
+		s := spreadOf(all, value)
+		if number(s.low) == number(s.high) {
+			return number(s.low) + " s"
 		}
-		return number(low) + " to " + number(high) + " s"
+		return number(s.low) + " to " + number(s.high) + " s"
 	}
-	p("Bounds (c = 0), of where the scheduler had put the pods: %s in parallel; node after node %s strict, and %s if old pods may still be stopping when the next node begins.",
-		text(low.Parallel, high.Parallel), text(low.Strict, high.Strict), text(low.Pipelined, high.Pipelined))
+	terms := func(of func(result) boundSeconds) string {
+		var names []string
+		for _, r := range all {
+			if name := string(of(r).Term); !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+		return strings.Join(slices.Sorted(slices.Values(names)), " or ")
+	}
+	plain, withC := func(r result) boundSeconds { return r.Bounds }, func(r result) boundSeconds { return r.BoundsWithC }
+	p("Bounds (c = 0), of where the scheduler had put the pods: in parallel %s, set by %s (with the measured c %s, set by %s); node after node, set by the PDBs, %s strict, and %s if old pods may still be stopping when the next node begins.",
+		text(func(r result) float64 { return r.Bounds.Parallel }), terms(plain), text(func(r result) float64 { return r.BoundsWithC.Parallel }), terms(withC),
+		text(func(r result) float64 { return r.Bounds.Strict }), text(func(r result) float64 { return r.Bounds.Pipelined }))
 }
 
 // writeComparisons sets each contender of others beside Upshift by the same policy.
 func (t table) writeComparisons(p func(string, ...any)) {
 	for _, ours := range t.rows {
 		for _, theirs := range t.rows {
-			if !ours.contender.ours() || theirs.contender.ours() || ours.contender.policy != theirs.contender.policy {
-				continue
-			}
-			if s := times(theirs, ours); s.n > 0 {
+			if s := times(theirs, ours); ranked(ours, theirs) && s.n > 0 {
 				p("\nOf the same repetition, %s takes %s times as long as %s.", shortTitle(theirs.contender), s.text(number), shortTitle(ours.contender))
 			}
 		}
@@ -225,8 +229,9 @@ late, it begins with the first of them. Repetitions are interleaved, and contend
 - The loop without its wait is shown, not ranked: it keeps to no policy that Upshift has, and takes a workload's pods while earlier replacements are still starting.
 
 **Bounds.** A workload with k pods on old nodes of which its PDB lets u go at once, start-up s, grace g and c as above, takes at least (⌈k/u⌉ − 1)·r + max(g, r), where r is s + c, or g + s + c for a
-StatefulSet, whose replacement waits for the name. In parallel the slowest workload counts, or the control plane's own speed, or the new nodes' arrival, whichever is longest; node after node the sum over all nodes of
-the slowest workload on each. Without a PDB, all pods of a workload may go at once.
+StatefulSet, whose replacement waits for the name. In parallel the slowest workload counts (the PDBs), or the control plane's own speed, or the new nodes' arrival, whichever is longest; node after node the sum over all nodes of
+the slowest workload on each. Without a PDB, all pods of a workload may go at once. So that a slow machine does not excuse everything, a c above 1 s counts as 1 s, and a control plane that replaces fewer than 5
+pods a second as one that replaces 5.
 
 **Fewest Ready pods** and **under a PDB's floor** count a pod from Ready until it begins to terminate. **Requests** are counted by a proxy in front of the API, a user for each contender. **Peak RSS** is the
 process's high-water mark, read every 100 ms. **Machine busy** is the share of all processors that was at work meanwhile, the cluster's own components included.

@@ -59,10 +59,15 @@ type boundSeconds struct {
 	Parallel  float64 `json:"parallel"`
 	Strict    float64 `json:"strict"`
 	Pipelined float64 `json:"pipelined"`
+	// Term is what governs Parallel, and PDBs what the PDBs, start-ups and graces alone demand of it.
+	Term term    `json:"term"`
+	PDBs float64 `json:"pdbs"`
 }
 
 func inSeconds(b bounds) boundSeconds {
-	return boundSeconds{b.Parallel.Seconds(), b.Strict.Seconds(), b.Pipelined.Seconds()}
+	return boundSeconds{
+		Parallel: b.Parallel.Seconds(), Strict: b.Strict.Seconds(), Pipelined: b.Pipelined.Seconds(), Term: b.Term, PDBs: b.PDBs.Seconds(),
+	}
 }
 
 // of is the bound that a policy is measured against; 0: none.

@@ -13,6 +13,7 @@ import (
 
 // A suite is what a benchmark measures.
 type suite struct {
+	name        string
 	repetitions int
 	// slots of one repetition, in their order.
 	slots []slot
@@ -23,20 +24,23 @@ type slot struct {
 	workload string
 	// turns come one after another. The contenders of one turn run at the same time, each on a cluster of its own.
 	turns [][]string
+	// yields is true if the last repetition is to come after everything else, in what time remains.
+	yields bool
 }
 
 // standard is what make bench measures. The contenders that go node after node run side by side: they mostly wait, and one after another they do
 // not fit into the hour.
 func standard() suite {
-	return suite{repetitions: 3, slots: []slot{
-		{"M", [][]string{{upshiftParallel}, {kubectlAtOnce}}},
-		{"M", [][]string{{upshiftStrict, kubectlLoop, kubectlUnwaited}}},
+	return suite{name: "standard", repetitions: 3, slots: []slot{
+		{workload: "M", turns: [][]string{{upshiftParallel}, {kubectlAtOnce}}},
+		{workload: "M", turns: [][]string{{upshiftStrict, kubectlLoop, kubectlUnwaited}}, yields: true},
+		{workload: "deployments", turns: [][]string{{upshiftParallel}, {upshiftSurged}}},
 	}}
 }
 
 // full is what make bench-full measures, everything by itself.
 func full() suite {
-	s := suite{repetitions: 5}
+	s := suite{name: "full", repetitions: 5}
 	for _, w := range []string{"M", "packed", "capacity", "grace", "scale", "deployments"} {
 		for _, c := range contenders() {
 			switch {
@@ -44,7 +48,7 @@ func full() suite {
 			case w == "deployments" && c.policy != surged && c.name != upshiftParallel:
 			case w == "scale" && c.policy != parallel: // one node after another takes an hour each
 			default:
-				s.slots = append(s.slots, slot{w, [][]string{{c.name}}})
+				s.slots = append(s.slots, slot{workload: w, turns: [][]string{{c.name}}})
 			}
 		}
 	}
@@ -63,14 +67,14 @@ func quick() suite {
 		}
 		s.turns = append(s.turns, turn)
 	}
-	return suite{repetitions: 1, slots: []slot{s}}
+	return suite{name: "quick", repetitions: 1, slots: []slot{s}}
 }
 
 // only keeps the contenders of which "workload/contender" matches.
 func (s suite) only(pattern *regexp.Regexp) suite {
-	out := suite{repetitions: s.repetitions}
+	out := suite{name: s.name, repetitions: s.repetitions}
 	for _, sl := range s.slots {
-		keep := slot{workload: sl.workload}
+		keep := slot{workload: sl.workload, yields: sl.yields}
 		for _, turn := range sl.turns {
 			turn = slices.DeleteFunc(slices.Clone(turn), func(c string) bool { return !pattern.MatchString(sl.workload + "/" + c) })
 			if len(turn) > 0 {
@@ -82,6 +86,27 @@ func (s suite) only(pattern *regexp.Regexp) suite {
 		}
 	}
 	return out
+}
+
+// A step is one repetition of a slot.
+type step struct {
+	slot
+	repetition int
+}
+
+// order is in which the slots are measured: repetition by repetition, so that what changes on the machine meanwhile changes for all of them.
+func (s suite) order() []step {
+	var steps, yielding []step
+	for repetition := 1; repetition <= s.repetitions; repetition++ {
+		for _, sl := range s.slots {
+			if sl.yields && repetition == s.repetitions {
+				yielding = append(yielding, step{sl, repetition})
+			} else {
+				steps = append(steps, step{sl, repetition})
+			}
+		}
+	}
+	return append(steps, yielding...)
 }
 
 // A benchmark carries out a suite.
@@ -113,25 +138,23 @@ func (b benchmark) run(ctx context.Context, s suite) error {
 		}
 		b.say("c is %.0f ms, and the control plane replaces %.0f pods a second", 1000*c.CSeconds, c.PodsPerSecond)
 	}
-	for repetition := 1; repetition <= s.repetitions; repetition++ {
-		for _, sl := range s.slots {
-			turns, err := b.turns(sl, repetition)
-			if err != nil {
-				return err
-			}
-			if len(turns) == 0 {
-				continue
-			}
-			if err := b.slot(ctx, turns); err != nil {
-				return err
-			}
+	for _, st := range s.order() {
+		turns, err := b.turns(st)
+		if err != nil {
+			return err
+		}
+		if len(turns) == 0 {
+			continue
+		}
+		if err := b.slot(ctx, turns); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// turns are the trials of a slot that have not been made yet.
-func (b benchmark) turns(s slot, repetition int) ([][]*trial, error) {
+// turns are the trials of a step that have not been made yet.
+func (b benchmark) turns(s step) ([][]*trial, error) {
 	w, err := find("workload", workloads(), func(w workload) string { return w.name }, s.workload)
 	if err != nil {
 		return nil, err
@@ -144,8 +167,8 @@ func (b benchmark) turns(s slot, repetition int) ([][]*trial, error) {
 			if err != nil {
 				return nil, err
 			}
-			if !b.store.has(w.name, c.name, repetition) {
-				turn = append(turn, &trial{workload: w, contender: c, repetition: repetition, calibration: *b.store.run.Calibration, env: b.env})
+			if !b.store.has(w.name, c.name, s.repetition) {
+				turn = append(turn, &trial{workload: w, contender: c, repetition: s.repetition, calibration: *b.store.run.Calibration, env: b.env})
 			}
 		}
 		for _, t := range turn {
@@ -254,7 +277,7 @@ func simultaneously(ctx context.Context, turn []*trial, unready map[*trial]error
 				results[i] = t.result()
 				results[i].Outcome, results[i].Error = failed, "fill the cluster: "+err.Error()
 			} else {
-				results[i] = t.run(ctx, limit(t.workload))
+				results[i] = t.run(ctx)
 			}
 			if err := t.close(); err != nil && results[i].Error == "" {
 				results[i].Error = "end the cluster: " + err.Error()
@@ -285,19 +308,20 @@ func (b benchmark) expected(t *trial) time.Duration {
 	}
 }
 
-// limit is how long a contender may take before it counts as one that does not come to an end.
-func limit(w workload) time.Duration { return 3*nominalBounds(w).Strict + 2*time.Minute }
+// limit is how long a contender may take before it counts as one that does not come to an end, with the bounds of the cluster that it empties.
+func limit(b bounds) time.Duration { return 3*max(b.Strict, b.Parallel) + 2*time.Minute }
 
-// nominalBounds are those of a workload that is spread evenly.
+// nominalBounds are those of a workload whose pods are each on the next node, or all on one where it is packed.
 func nominalBounds(w workload) bounds {
 	placed := map[string]map[string]int{}
 	w.each(func(name string, slot int, g group) {
 		placed[name] = map[string]int{}
 		for i := range max(g.replicas, 1) {
+			node := slot
 			if !w.packed {
-				slot++
+				node = (slot + i) % w.nodes
 			}
-			placed[name][fmt.Sprint((slot+i)%w.nodes)]++
+			placed[name][fmt.Sprint(node)]++
 		}
 	})
 	return lowerBounds(w.loads(placed), 0, w.arrivals(), 0)

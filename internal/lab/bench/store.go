@@ -11,8 +11,9 @@ import (
 	"time"
 )
 
-// A run is all that was measured of one commit on one machine.
+// A run is all that was measured by one suite of one commit on one machine.
 type run struct {
+	Suite       string       `json:"suite"`
 	Commit      string       `json:"commit"`
 	Machine     machine      `json:"machine"`
 	Stock       bool         `json:"stockControllers"` // with the controllers' stock client limits
@@ -27,14 +28,15 @@ type store struct {
 	run  run
 }
 
-// openStore reads what is there of a commit and a machine, or begins anew if there is nothing or if fresh is asked for.
-func openStore(dir, commit string, m machine, stock, fresh bool) (*store, error) {
-	name := fmt.Sprintf("%s-%s.json", commit, m.key())
+// openStore reads what is there of a suite, a commit and a machine, or begins anew if there is nothing or if fresh is asked for. Suites have
+// nothing in common: in one, contenders run side by side that have the machine to themselves in another.
+func openStore(dir, suite, commit string, m machine, stock, fresh bool) (*store, error) {
+	name := fmt.Sprintf("%s-%s-%s.json", suite, commit, m.key())
 	if stock {
 		name = "stock-" + name
 	}
 	s := &store{path: filepath.Join(dir, name)}
-	s.run = run{Commit: commit, Machine: m, Stock: stock, Began: time.Now().UTC().Truncate(time.Second), Results: []result{}}
+	s.run = run{Suite: suite, Commit: commit, Machine: m, Stock: stock, Began: time.Now().UTC().Truncate(time.Second), Results: []result{}}
 	if fresh {
 		return s, nil
 	}

@@ -254,10 +254,10 @@ func (t *trial) placed(ctx context.Context) (map[string]map[string]int, error) {
 	return out, nil
 }
 
-// run has the contender empty the old nodes, and says what was seen. It waits no longer than limit. The result says by itself what failed.
-func (t *trial) run(ctx context.Context, limit time.Duration) result {
+// run has the contender empty the old nodes, and says what was seen. It waits no longer than their limit. The result says by itself what failed.
+func (t *trial) run(ctx context.Context) result {
 	r := t.result()
-	if err := t.measure(ctx, limit, &r); err != nil {
+	if err := t.measure(ctx, &r); err != nil {
 		r.Outcome, r.Error = failed, err.Error()
 		if errors.Is(err, errTooLong) {
 			r.Outcome = timedOut
@@ -274,14 +274,15 @@ func (t *trial) result() result {
 	}
 }
 
-func (t *trial) measure(ctx context.Context, limit time.Duration, r *result) error {
+func (t *trial) measure(ctx context.Context, r *result) error {
 	placed, err := t.placed(ctx)
 	if err != nil {
 		return err
 	}
 	loads, joins := t.workload.loads(placed), t.workload.arrivals()
-	r.Bounds = inSeconds(lowerBounds(loads, 0, joins, t.calibration.PodsPerSecond))
-	r.BoundsWithC = inSeconds(lowerBounds(loads, t.calibration.c(), joins, t.calibration.PodsPerSecond))
+	shortest := lowerBounds(loads, 0, joins, t.calibration.rate())
+	r.Bounds = inSeconds(shortest)
+	r.BoundsWithC = inSeconds(lowerBounds(loads, t.calibration.c(), joins, t.calibration.rate()))
 
 	watching, err := observer.Start(ctx, t.own, observer.Emptying(oldNodes()))
 	if err != nil {
@@ -298,7 +299,8 @@ func (t *trial) measure(ctx context.Context, limit time.Duration, r *result) err
 	if err != nil {
 		return err
 	}
-	limited, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("%w: %s", errTooLong, limit))
+	most := limit(shortest)
+	limited, cancel := context.WithTimeoutCause(ctx, most, fmt.Errorf("%w: %s", errTooLong, most.Round(time.Second)))
 	defer cancel()
 	used, failure := execute(limited, cmd, filepath.Join(t.dir, "log.txt"))
 	if failure == nil {

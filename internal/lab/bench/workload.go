@@ -79,13 +79,13 @@ func base(surges bool) []group {
 	}
 }
 
-// extras are what a drain has to tell from what moves.
-func extras() []group {
+// extras are what a drain has to tell from what moves, and what it must not take for such.
+func extras(surges bool) []group {
 	return []group{
 		{name: "agent", kind: daemonSets, count: 1},
 		{name: "batch", kind: jobs, count: 10, replicas: 1},
 		{name: "done", kind: completed, count: 10, replicas: 1},
-		{name: "scratch", kind: deployments, count: 1, replicas: 10, maxUnavailable: "2", emptyDir: true},
+		{name: "scratch", kind: deployments, count: 1, replicas: 10, maxUnavailable: "2", emptyDir: true, surges: surges},
 		{name: "bare", kind: barePods, count: 10, replicas: 1},
 	}
 }
@@ -97,17 +97,17 @@ func workloads() []workload {
 	m := workload{
 		name: "M", title: "20 Deployments of 12 (maxUnavailable 1), 10 of 18 (25%), 5 StatefulSets of 6, 5 Deployments of 20 without a PDB, a DaemonSet, Jobs, completed, emptyDir and bare pods; start-up 10 s, grace 10 s",
 		nodes: 20, machine: "e2-standard-8", startUp: ten, grace: ten,
-		groups: slices.Concat(base(false), []group{state}, extras()),
+		groups: slices.Concat(base(false), []group{state}, extras(false)),
 	}
 	late := m
-	late.name, late.title = "capacity", "M on nodes that are three quarters full; a third of the new nodes comes at once, a third after 1 minute, a third after 2"
-	late.machine, late.joins = "e2-standard-4", []time.Duration{0, time.Minute, 2 * time.Minute}
+	late.name, late.title = "capacity", "M on nodes that are three quarters full; a quarter of the new nodes comes at once, a quarter after 1 minute, half of them after 3"
+	late.machine, late.joins = "e2-standard-4", []time.Duration{0, time.Minute, 3 * time.Minute, 3 * time.Minute}
 	grace := m
 	grace.name, grace.title = "grace", "M on 10 nodes; start-up 5 s, grace 30 s"
 	grace.nodes, grace.machine, grace.startUp, grace.grace = 10, "e2-standard-16", 5*time.Second, 30*time.Second
 	surge := m
 	surge.name, surge.title = "deployments", "M without its StatefulSets; Deployments with maxSurge 25%, maxUnavailable 0"
-	surge.groups = slices.Concat(base(true), extras())
+	surge.groups = slices.Concat(base(true), extras(true))
 	return []workload{
 		m,
 		{
@@ -138,7 +138,7 @@ func workloads() []workload {
 				{name: "agent", kind: daemonSets, count: 1},
 				{name: "batch", kind: jobs, count: 1, replicas: 1},
 				{name: "done", kind: completed, count: 1, replicas: 1},
-				{name: "scratch", kind: deployments, count: 1, replicas: 2, maxUnavailable: "1", emptyDir: true},
+				{name: "scratch", kind: deployments, count: 1, replicas: 2, maxUnavailable: "1", emptyDir: true, surges: true},
 				{name: "bare", kind: barePods, count: 1, replicas: 1},
 			},
 		},
