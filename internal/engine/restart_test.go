@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -42,7 +44,33 @@ func (c *cluster) rollout(change func(*upgrade.Rollout)) {
 	r := *w.Rollout
 	change(&r)
 	w.Rollout = &r
-	c.state.Workloads = map[string]upgrade.Workload{"web": w}
+	c.state.Workloads = maps.Clone(c.state.Workloads)
+	c.state.Workloads["web"] = w
+}
+
+// add adds a Deployment with pods of its own on the first old node.
+func (c *cluster) add(name string, pods int, rollout upgrade.Rollout) {
+	w := upgrade.Workload{Ref: upgrade.Ref{Kind: "Deployment", Namespace: "ns", Name: name, UID: name}, Wanted: pods, Rollout: &rollout}
+	c.state.Workloads[name] = w
+	for i := range pods {
+		id := fmt.Sprintf("%s-%d", name, i)
+		c.state.Pods = append(c.state.Pods, upgrade.Pod{Namespace: "ns", Name: id, UID: id, Node: "old-0", Workload: w.Ref, Ready: true})
+	}
+}
+
+// set changes the pods of a Deployment.
+func (c *cluster) set(workload string, change func(*upgrade.Pod)) {
+	c.state.Pods = slices.Clone(c.state.Pods)
+	for i := range c.state.Pods {
+		if c.state.Pods[i].Workload.UID == workload {
+			change(&c.state.Pods[i])
+		}
+	}
+}
+
+// without takes the pod that finds no node away.
+func (c *cluster) without() {
+	c.state.Pods = slices.DeleteFunc(slices.Clone(c.state.Pods), func(p upgrade.Pod) bool { return p.UID == "pending" })
 }
 
 // only are the calls of some kinds, in their order.
@@ -469,6 +497,219 @@ func TestTheLockIsConfirmedForARestart(t *testing.T) {
 		}
 		if with, without := times(upgrade.SurgeDeployments), times(upgrade.SurgeNone); with != without+1 {
 			t.Errorf("it is confirmed %d times with a restart, and %d without", with, without)
+		}
+	})
+}
+
+// TestWhoCancelsIsToldThatRestartsHaveMovedPods: deleting the new pool would take them away.
+func TestWhoCancelsIsToldThatRestartsHaveMovedPods(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, r := surging(), &record{}
+		c.add("abc", 1, upgrade.Rollout{Surge: 1, Complete: true}) // which has moved by then
+		run := stuckRun(t, c, r)
+		_ = goOn(t.Context(), c, run, func(e *Engine) { e.First = &upgrade.Request{Verb: upgrade.AskCancel, Run: "run-1", By: "alice"} })
+		next := strings.Join(run.Next, "\n")
+		if run.State != upgrade.Cancelled || !strings.Contains(next, "pods run on both old and the new pool") || strings.Contains(next, "no pod was moved") {
+			t.Errorf("run %s, next: %s", run.State, next)
+		}
+	})
+}
+
+// TestWhatWasUndoneDoesNotHoldUpOthers: a person followed our advice, and goes on.
+func TestWhatWasUndoneDoesNotHoldUpOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, r := surging(), &record{}
+		c.add("xyz", 1, upgrade.Rollout{Surge: 1, Complete: true})
+		run := stuckRun(t, c, r)
+		c.rollout(func(r *upgrade.Rollout) { r.RestartedAt = "long ago" })
+		c.without()
+		start, took := time.Now(), time.Duration(0)
+		err := goOn(t.Context(), c, run, func(e *Engine) {
+			notify := e.Notify
+			e.Notify = func(event upgrade.Event) {
+				notify(event)
+				if event.Kind == upgrade.StepFinished && event.Step.Kind == upgrade.SurgeFirst {
+					took = time.Since(start)
+				}
+			}
+		})
+		if err != nil || took > time.Minute {
+			t.Errorf("it took %s, error %v", took, err)
+		}
+		if diff := cmp.Diff([]string{"restart web", "restart xyz", "evict web-0", "evict web-1"}, only(c.calls, "restart", "evict")); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// TestARestartThatTheAPICannotTakeNowPausesTheRun, and does not have the pods evicted; who goes on has it made.
+func TestARestartThatTheAPICannotTakeNowPausesTheRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, r := surging(), &record{}
+		c.fails["restart web"] = errors.New("failed calling webhook")
+		run := plannedFirst(t, c, upgrade.SurgeDeployments)
+		err := goOn(t.Context(), c, run, func(e *Engine) { e.Record = r })
+		if err == nil || run.State != upgrade.Paused || run.Problem != "Deployment ns/web could not be restarted: failed calling webhook; none of its pods is evicted meanwhile" {
+			t.Fatalf("run %s (%s), error %v", run.State, run.Problem, err)
+		}
+		delete(c.fails, "restart web")
+		run = r.load(t)
+		if err := goOn(t.Context(), c, run, nil); err != nil || count(c.calls, "restart") != 2 || count(c.calls, "evict") != 0 || run.PodsMoved() != 2 {
+			t.Errorf("error %v, %d pods moved, calls %v", err, run.PodsMoved(), c.calls)
+		}
+	})
+}
+
+// TestOnlyWhatIsStuckIsNamed: the others are fine, and nobody should undo them.
+func TestOnlyWhatIsStuckIsNamed(t *testing.T) {
+	for name, says := range map[string]string{"by Kubernetes": "timed out progressing", "by its time": ""} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, r := surging(), &record{}
+				c.add("abc", 1, upgrade.Rollout{Surge: 1, Complete: true})
+				c.add("xyz", 1, upgrade.Rollout{Surge: 1, Complete: true})
+				defer time.AfterFunc(2*time.Minute, func() {
+					c.change(func() { c.rollout(func(r *upgrade.Rollout) { r.Stuck = says }) })
+				}).Stop()
+				run := stuckRun(t, c, r)
+				next := strings.Join(run.Next, "\n")
+				if !strings.HasPrefix(run.Problem, "Deployment ns/web: ") || strings.Contains(run.Problem+next, "abc") || strings.Contains(run.Problem+next, "xyz") {
+					t.Errorf("problem %s, next: %s", run.Problem, next)
+				}
+			})
+		})
+	}
+}
+
+// TestAFewOfVeryManyStuckRestartsAreNamed.
+func TestAFewOfVeryManyStuckRestartsAreNamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := surging()
+		for i := range 30 {
+			c.add(fmt.Sprintf("xyz%02d", i), 1, upgrade.Rollout{Surge: 1, Complete: true})
+		}
+		c.slow = 24 * time.Hour
+		run := plannedFirst(t, c, upgrade.SurgeDeployments)
+		_ = goOn(t.Context(), c, run, nil)
+		if run.State != upgrade.Paused || len(run.Waiting) > 20 || len(run.Next) > 10 || len(run.Problem) > 600 {
+			t.Errorf("run %s, %d waits, problem %s, next %v", run.State, len(run.Waiting), run.Problem, run.Next)
+		}
+	})
+}
+
+// TestRestartsBeginWithOneThatShowsWhetherNewPodsFindNodes: in a cluster it takes a moment until that is seen. Where pods may be away meanwhile, each
+// shows it for itself.
+func TestRestartsBeginWithOneThatShowsWhetherNewPodsFindNodes(t *testing.T) {
+	for name, test := range map[string]struct {
+		stuck string
+		want  []string
+	}{
+		"all find nodes":                     {"", []string{"0s restart web", "1s restart xyz", "1s restart gap1", "2s restart gap2"}},
+		"the first finds none":               {"web", []string{"0s restart web"}},
+		"one that may be short of pods does": {"gap1", []string{"0s restart web", "1s restart xyz", "1s restart gap1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := surging()
+				c.add("gap1", 2, upgrade.Rollout{Surge: 1, Unavailable: 1, Complete: true})
+				c.add("gap2", 2, upgrade.Rollout{Surge: 1, Unavailable: 1, Complete: true})
+				c.add("xyz", 1, upgrade.Rollout{Surge: 1, Complete: true})
+				c.slow, c.stuck = time.Second, test.stuck
+				run := plannedFirst(t, c, upgrade.SurgeDeployments)
+				var got []string
+				begun := time.Time{}
+				_ = goOn(t.Context(), c, run, func(e *Engine) {
+					e.Notify = func(event upgrade.Event) {
+						if text, ok := strings.CutPrefix(event.Text, "restarting Deployment ns/"); ok {
+							if begun.IsZero() {
+								begun = time.Now()
+							}
+							got = append(got, fmt.Sprintf("%s restart %s", time.Since(begun), text))
+						}
+					}
+				})
+				if diff := cmp.Diff(test.want, got); diff != "" {
+					t.Error(diff)
+				}
+			})
+		})
+	}
+}
+
+// TestARestartWhoseNewPodsCameBackIsLeftToEviction: they landed on a node that joined the old pool meanwhile.
+func TestARestartWhoseNewPodsCameBackIsLeftToEviction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := surging()
+		c.stuck = "web" // and so nothing moves before
+		run := plannedFirst(t, c, upgrade.SurgeDeployments)
+		err := goOn(t.Context(), c, run, func(e *Engine) {
+			notify := e.Notify
+			e.Notify = func(event upgrade.Event) {
+				notify(event)
+				if event.Text == "restarting Deployment ns/web" {
+					time.AfterFunc(20*time.Second, func() {
+						c.change(func() {
+							c.without()
+							c.state.Nodes = append(c.state.Nodes, upgrade.Node{Name: "late", Pool: "old", Ready: true})
+							c.set("web", func(p *upgrade.Pod) { p.Node, p.UID = "late", p.UID+"r" })
+						})
+					})
+				}
+			}
+		})
+		if r := run.Restarts[0]; err != nil || r.State != upgrade.RestartLeft || r.Why != "its new pods came to old too" {
+			t.Errorf("restart %v, run %s (%s), error %v", r, run.State, run.Problem, err)
+		}
+		if diff := cmp.Diff([]string{"restart web", "evict web-0", "evict web-1"}, only(c.calls, "restart", "evict")); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// TestARestartIsDoneOnceItsNewPodsAreAvailable, and not where its wait ended before, since another one could begin.
+func TestARestartIsDoneOnceItsNewPodsAreAvailable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := surging()
+		c.add("xyz", 1, upgrade.Rollout{Surge: 1, Complete: true})
+		c.stuck = "web"
+		run := plannedFirst(t, c, upgrade.SurgeDeployments)
+		start, ready := time.Now(), 20*time.Minute
+		defer time.AfterFunc(5*time.Minute, func() { // they have a node each, and are not Ready
+			c.change(func() {
+				c.without()
+				c.set("web", func(p *upgrade.Pod) { p.Node, p.UID, p.Ready = "new-0", p.UID+"r", false })
+			})
+		}).Stop()
+		defer time.AfterFunc(ready, func() {
+			c.change(func() { c.set("web", func(p *upgrade.Pod) { p.Ready = true }) })
+		}).Stop()
+		var took time.Duration
+		err := goOn(t.Context(), c, run, func(e *Engine) {
+			notify := e.Notify
+			e.Notify = func(event upgrade.Event) {
+				notify(event)
+				if event.Kind == upgrade.StepFinished && event.Step.Kind == upgrade.SurgeFirst {
+					took = time.Since(start)
+				}
+			}
+		})
+		if err != nil || took < ready || count(c.calls, "restart xyz") != 1 {
+			t.Errorf("it was over after %s, error %v, calls %v", took, err, c.calls)
+		}
+	})
+}
+
+// TestWhatWasBegunIsUndoneWhateverItIsNow: its rollout was paused meanwhile.
+func TestWhatWasBegunIsUndoneWhateverItIsNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, r := surging(), &record{}
+		run := stuckRun(t, c, r)
+		c.rollout(func(r *upgrade.Rollout) { r.Paused, r.Unavailable = true, 2 })
+		_ = goOn(t.Context(), c, run, func(e *Engine) {
+			e.Record, e.First = r, &upgrade.Request{Verb: upgrade.AskRollback, Run: "run-1", By: "alice"}
+		})
+		if at := c.state.Workloads["web"].Rollout.RestartedAt; run.State != upgrade.RolledBack || at != "long ago" {
+			t.Errorf("run %s (%s), restarted at %q", run.State, run.Problem, at)
 		}
 	})
 }
