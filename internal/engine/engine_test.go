@@ -39,6 +39,8 @@ type cluster struct {
 	stuck string
 	// slow is how long after a restart its new pods are there.
 	slow time.Duration
+	// allocatable is what nodes of new pools have, nil if that is not known.
+	allocatable upgrade.Resources
 	// foreign is a pool that somebody makes in the moment in which ours is to be made.
 	foreign string
 	// notMade makes no pool at all, and busy is answered to changes first, once each.
@@ -98,7 +100,7 @@ func (c *cluster) CreatePool(_ context.Context, clone upgrade.Clone) (string, er
 		prefix = "new-" + clone.Of
 	}
 	for i := range clone.NodesPerZone {
-		c.state.Nodes = append(c.state.Nodes, upgrade.Node{Name: fmt.Sprintf("%s-%d", prefix, i), Pool: clone.Name, Version: clone.Version, Ready: !c.notReady})
+		c.state.Nodes = append(c.state.Nodes, upgrade.Node{Name: fmt.Sprintf("%s-%d", prefix, i), Pool: clone.Name, Version: clone.Version, Ready: !c.notReady, Allocatable: c.allocatable})
 	}
 	return "op", nil
 }

@@ -92,7 +92,7 @@ func (s *restarts) any(state upgrade.RestartState) bool {
 // intend notes, before anything is changed, what is going to be restarted, and what that is measured against.
 func (s *restarts) intend(ctx context.Context) error {
 	state := s.Cluster.State()
-	standing := s.standing(state, "")
+	standing, noted := s.standing(state, "", s.step.Pool), len(s.run.Restarts)
 	if s.takesOver(s.step.Pool) {
 		s.intendBack(standing)
 	} else {
@@ -113,8 +113,10 @@ func (s *restarts) intend(ctx context.Context) error {
 	if err := s.save(ctx); err != nil {
 		return err
 	}
-	for r := range s.in(upgrade.RestartLeft) {
-		s.tellLeft(r)
+	for i := range s.run.Restarts[noted:] {
+		if r := &s.run.Restarts[noted+i]; r.State == upgrade.RestartLeft {
+			s.tellLeft(r)
+		}
 	}
 	return nil
 }
@@ -137,9 +139,14 @@ func onNodes(state upgrade.State, pool string) func(upgrade.Pod) bool {
 	return func(p upgrade.Pod) bool { return nodes[p.Node] }
 }
 
-// standing is how the Deployments stand, but for one, while others are restarted.
-func (e *Engine) standing(state upgrade.State, but string) *upgrade.Standing {
-	standing := upgrade.NewStanding(state)
+// standing is how the Deployments stand whose pods are to leave a pool, but for one, while others are restarted.
+func (e *Engine) standing(state upgrade.State, but, pool string) *upgrade.Standing {
+	plan, _ := e.poolPlan(pool)
+	to := plan.NewName
+	if e.takesOver(pool) {
+		to = plan.Name
+	}
+	standing := upgrade.NewStanding(state, pool, to)
 	for _, r := range e.run.Restarts {
 		if r.Workload.UID != but && (r.State == upgrade.RestartIntended || r.State == upgrade.RestartBegun) {
 			standing.Take(state.Workloads[r.Workload.UID])
@@ -348,7 +355,7 @@ func (s *restarts) launchOne(ctx context.Context, r *upgrade.Restarted) (changed
 		if s.fresh[w.UID] && !r.Undoes {
 			why = s.policy(*r).Changed(w)
 		} else {
-			why = s.against(s.standing(s.Cluster.State(), w.UID), w, *r)
+			why = s.against(s.standing(s.Cluster.State(), w.UID, r.Pool), w, *r)
 		}
 		changed = why == ""
 		return r.At, changed
@@ -560,7 +567,7 @@ func (e *Engine) considerSurge(deployment upgrade.Ref, by string) string {
 	if before != nil && underWay && (before.State == upgrade.RestartIntended || before.State == upgrade.RestartBegun) {
 		return fmt.Sprintf("%s is being restarted already", w.Ref)
 	}
-	r := e.intention(e.standing(state, w.UID), w, pool, by)
+	r := e.intention(e.standing(state, w.UID, pool), w, pool, by)
 	if r.Why != "" {
 		return fmt.Sprintf("%s is not restarted, since %s", w.Ref, r.Why)
 	}

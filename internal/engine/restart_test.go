@@ -151,6 +151,10 @@ func TestWhatHasChangedSinceThePlanIsEvicted(t *testing.T) {
 		"Kubernetes refuses it":        {func(c *cluster) { c.fails["restart web"] = &upgrade.Denied{Err: errors.New("denied by policy")} }, "Kubernetes refuses the restart: denied by policy"},
 		"a disk":                       {func(c *cluster) { c.state.Pods[0].Disks = []string{"pv-1"} }, "its pods have a volume that one node at a time can attach (pv-1)"},
 		"an emptyDir, without consent": {func(c *cluster) { c.state.Pods[1].EmptyDirs = []string{"cache"} }, "its pods keep data in emptyDir volumes, and allow-emptydir-loss was not given"},
+		"no room": {func(c *cluster) {
+			c.allocatable = upgrade.Resources{"cpu": 1000, "pods": 10}
+			c.set("web", func(p *upgrade.Pod) { p.Requests = upgrade.Resources{"cpu": 1100} })
+		}, "its new pods find no room on the new nodes beside those of the others that are restarted"},
 		"a PDB that can do without none now": {func(c *cluster) {
 			c.rollout(func(r *upgrade.Rollout) { r.Unavailable = 1 })
 			c.state.Pods[0].Budgets = []string{"ns/web"}
@@ -533,7 +537,7 @@ func TestWhatWasUndoneDoesNotHoldUpOthers(t *testing.T) {
 				}
 			}
 		})
-		if err != nil || took > time.Minute {
+		if err != nil || took > 5*time.Second {
 			t.Errorf("it took %s, error %v", took, err)
 		}
 		if diff := cmp.Diff([]string{"restart web", "restart xyz", "evict web-0", "evict web-1"}, only(c.calls, "restart", "evict")); diff != "" {
@@ -712,4 +716,74 @@ func TestWhatWasBegunIsUndoneWhateverItIsNow(t *testing.T) {
 			t.Errorf("run %s (%s), restarted at %q", run.State, run.Problem, at)
 		}
 	})
+}
+
+// TestRestartsTakeRoomTogether: the new nodes have room for each of the Deployments, and not for both.
+func TestRestartsTakeRoomTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := surging()
+		c.add("xyz", 1, upgrade.Rollout{Surge: 1, Complete: true})
+		c.allocatable = upgrade.Resources{"cpu": 1000, "pods": 10} // two of them
+		for _, w := range []string{"web", "xyz"} {
+			c.set(w, func(p *upgrade.Pod) { p.Requests = upgrade.Resources{"cpu": 800} })
+		}
+		run := plannedFirst(t, c, upgrade.SurgeDeployments)
+		if err := goOn(t.Context(), c, run, nil); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{"restart web", "evict xyz-0"}, only(c.calls, "restart", "evict")); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// TestWhatIsLeftToEvictionIsToldOnce, and not whenever the run is gone on with.
+func TestWhatIsLeftToEvictionIsToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, r := surging(), &record{}
+		c.add("xyz", 1, upgrade.Rollout{Surge: 1, Complete: true})
+		run := plannedFirst(t, c, upgrade.SurgeDeployments)
+		xyz := c.state.Workloads["xyz"]
+		xyz.Rollout = &upgrade.Rollout{Surge: 1, Complete: true, Paused: true}
+		c.state.Workloads["xyz"], c.stuck = xyz, "web"
+		told := 0
+		tell := func(e *Engine) {
+			e.Record = r
+			e.Notify = func(event upgrade.Event) {
+				if event.Text == "Deployment ns/xyz is left to eviction, since its rollout is paused" {
+					told++
+				}
+			}
+		}
+		_ = goOn(t.Context(), c, run, tell)
+		_ = goOn(t.Context(), c, r.load(t), tell)
+		if told != 1 {
+			t.Errorf("it was told %d times", told)
+		}
+	})
+}
+
+// TestWhyARestartDoesNotGetOnIsNamed: what Kubernetes says of the Deployment itself.
+func TestWhyARestartDoesNotGetOnIsNamed(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*upgrade.Rollout)
+		want   string
+	}{
+		"a quota": {func(r *upgrade.Rollout) { r.Failing = "exceeded quota" }, "after 30m0s: Deployment ns/web: Kubernetes can make no new pod of it: exceeded quota"},
+		"paused":  {func(r *upgrade.Rollout) { r.Paused = true }, "after 30m0s: Deployment ns/web: its rollout is paused"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := surging()
+				c.add("xyz", 1, upgrade.Rollout{Surge: 1, Complete: true})
+				c.slow = 24 * time.Hour // of xyz nothing is wrong, as far as can be seen
+				run := plannedFirst(t, c, upgrade.SurgeDeployments)
+				defer time.AfterFunc(2*time.Minute, func() { c.change(func() { c.rollout(test.change) }) }).Stop()
+				_ = goOn(t.Context(), c, run, nil)
+				if !strings.HasPrefix(run.Problem, "Deployment ns/web: ") || !strings.HasSuffix(run.Problem, test.want) {
+					t.Errorf("problem %s", run.Problem)
+				}
+			})
+		})
+	}
 }

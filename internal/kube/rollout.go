@@ -94,9 +94,12 @@ func readRollout(d *appsv1.Deployment) *upgrade.Rollout {
 		r.Surge, r.Unavailable = fenceposts(d.Spec.Strategy.RollingUpdate, wanted)
 	}
 	for _, c := range status.Conditions {
-		// Until the controller has seen a change, what it says is of the template before it.
-		if c.Type == appsv1.DeploymentProgressing && c.Status == corev1.ConditionFalse && status.ObservedGeneration >= d.Generation {
+		switch {
+		case status.ObservedGeneration < d.Generation: // what the controller says is of the template before a change that it has not seen
+		case c.Type == appsv1.DeploymentProgressing && c.Status == corev1.ConditionFalse:
 			r.Stuck = cmp.Or(c.Message, c.Reason)
+		case c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue:
+			r.Failing = cmp.Or(c.Message, c.Reason)
 		}
 	}
 	return r

@@ -60,6 +60,9 @@ func TestHowADeploymentReplacesItsPodsIsRead(t *testing.T) {
 			d.Generation = 8
 			d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentProgressing, Status: corev1.ConditionFalse, Reason: "ProgressDeadlineExceeded", Message: "timed out"}}
 		}, func(r *upgrade.Rollout) { r.Complete = false }},
+		"no new pod can be made": {func(d *appsv1.Deployment) {
+			d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Reason: "FailedCreate", Message: "exceeded quota"}}
+		}, func(r *upgrade.Rollout) { r.Failing = "exceeded quota" }},
 		"a host port": {spec(func(s *corev1.PodSpec) {
 			s.Containers = []corev1.Container{{Ports: []corev1.ContainerPort{{ContainerPort: 80, HostPort: 80}}}}
 		}), func(r *upgrade.Rollout) { r.HostPorts = true }},
