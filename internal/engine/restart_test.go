@@ -144,7 +144,15 @@ func TestWhatHasChangedSinceThePlanIsEvicted(t *testing.T) {
 		change func(c *cluster)
 		want   string
 	}{
-		"paused":                       {func(c *cluster) { c.rollout(func(r *upgrade.Rollout) { r.Paused = true }) }, "its rollout is paused"},
+		"paused": {func(c *cluster) { c.rollout(func(r *upgrade.Rollout) { r.Paused = true }) }, "its rollout is paused"},
+		"scaled to 0": {func(c *cluster) {
+			w := c.state.Workloads["web"]
+			w.Wanted = 0
+			c.state.Workloads["web"] = w
+		}, "it is scaled to 0"},
+		"a pod that is not available": {func(c *cluster) {
+			c.rollout(func(r *upgrade.Rollout) { r.Complete, r.Updated, r.Available = false, 2, 1 })
+		}, "only 1 of its 2 pods are available"},
 		"another strategy":             {func(c *cluster) { c.rollout(func(r *upgrade.Rollout) { r.Recreate = true }) }, "its strategy is Recreate, which ends all old pods before the first new one begins"},
 		"declined":                     {func(c *cluster) { c.rollout(func(r *upgrade.Rollout) { r.Declined = true }) }, "its annotation upshift.dev/surge-first says never"},
 		"somebody's rollout":           {func(c *cluster) { c.rollout(func(r *upgrade.Rollout) { r.Complete, r.Updated = false, 1 }) }, "a rollout of it is under way (of 2 pods 1 are new and 0 available)"},

@@ -515,11 +515,12 @@ func newRoom(s Snapshot, p PoolPlan) *room {
 	return r
 }
 
-// roomOn is the room on the nodes of a pool as they are, of which nothing is known if there are none.
+// roomOn is the room on the nodes of a pool as they are, of which nothing is known if there are none. Cordoned ones count: on the way back the cordon
+// was undone a moment ago.
 func roomOn(s State, pool string) *room {
 	r, at := &room{}, map[string]int{}
 	for _, n := range s.PoolNodes(pool) {
-		if n.Ready && !n.Unschedulable && n.Allocatable != nil {
+		if n.Ready && n.Allocatable != nil {
 			at[n.Name], r.known = len(r.free), true
 			r.free = append(r.free, maps.Clone(n.Allocatable))
 		}

@@ -99,6 +99,9 @@ func TestWhichDeploymentsAreRestartedFirst(t *testing.T) {
 		"a rollout under way, which may be over by then": {singles, rollout(func(r *upgrade.Rollout) { r.Complete, r.Updated = false, 1 }), []string{
 			"one: 1 pod", "web: 2 pods, unless a rollout of it is under way (of 2 pods 1 are new and 2 available)",
 		}},
+		"a pod that is not available": {singles, rollout(func(r *upgrade.Rollout) { r.Complete, r.Available = false, 1 }), []string{
+			"one: 1 pod", "web: 2 pods, unless only 1 of its 2 pods are available",
+		}},
 		"a rollout that does not progress": {singles, rollout(func(r *upgrade.Rollout) { r.Complete, r.Stuck = false, "timed out" }), []string{
 			"one: 1 pod", "web: 2 pods, unless its last rollout does not progress (timed out)",
 		}},
