@@ -172,9 +172,20 @@ func (now *turn) behindOthers(keys []string) (place int, waits bool) {
 
 // awaitRestarts says of every pod that is still here that its workload has to replace it, or what is wrong with the new ones.
 func (t *tracker) awaitRestarts(d *decision, v view) {
-	starting := map[string]bool{}
+	starting, asked := map[string]bool{}, map[string]bool{}
 	for _, p := range v.leave {
 		uid := p.Workload.UID
+		if rollout := v.Workloads[uid].Rollout; rollout != nil && !asked[uid] {
+			asked[uid] = true
+			switch w := (upgrade.Waiting{Object: p.Workload, Node: p.Node}); {
+			case rollout.Paused:
+				w.Reason = "its rollout is paused"
+				d.waiting = append(d.waiting, w)
+			case rollout.Failing != "":
+				w.Reason = "Kubernetes can make no new pod of it: " + rollout.Failing
+				d.waiting = append(d.waiting, w)
+			}
+		}
 		if _, told := starting[uid]; !told && v.short[uid] == "" { // else the gate tells of them
 			started := t.starting(d, v, p)
 			starting[uid] = len(started) > 0

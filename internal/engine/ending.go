@@ -208,7 +208,7 @@ func (e *Engine) leftBehind() []string {
 		remove := "delete it: " + e.deleteCommand(pool.NewName)
 		switch {
 		case pool.Action != upgrade.Migrate || !e.run.Begun(pool.Name, upgrade.CreatePool) || e.run.GoingAway(pool.NewName) || e.run.GoingAway(pool.Name):
-		case e.run.Begun(pool.Name, upgrade.DrainNode):
+		case e.run.Begun(pool.Name, upgrade.SurgeFirst) || e.run.Begun(pool.Name, upgrade.DrainNode):
 			next = append(next, fmt.Sprintf("pods run on both %s and the new pool %s: upgrade again to go on with it, or drain %s and then %s", pool.Name, pool.NewName, pool.NewName, remove))
 		default:
 			next = append(next, fmt.Sprintf("the new pool %s may exist, and no pod was moved to it: upgrade again to go on with it, or %s", pool.NewName, remove))

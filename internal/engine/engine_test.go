@@ -37,6 +37,10 @@ type cluster struct {
 	deletion string
 	// stuck is a Deployment whose restarts do not end.
 	stuck string
+	// slow is how long after a restart its new pods are there.
+	slow time.Duration
+	// allocatable is what nodes of new pools have, nil if that is not known.
+	allocatable upgrade.Resources
 	// foreign is a pool that somebody makes in the moment in which ours is to be made.
 	foreign string
 	// notMade makes no pool at all, and busy is answered to changes first, once each.
@@ -96,7 +100,7 @@ func (c *cluster) CreatePool(_ context.Context, clone upgrade.Clone) (string, er
 		prefix = "new-" + clone.Of
 	}
 	for i := range clone.NodesPerZone {
-		c.state.Nodes = append(c.state.Nodes, upgrade.Node{Name: fmt.Sprintf("%s-%d", prefix, i), Pool: clone.Name, Version: clone.Version, Ready: !c.notReady})
+		c.state.Nodes = append(c.state.Nodes, upgrade.Node{Name: fmt.Sprintf("%s-%d", prefix, i), Pool: clone.Name, Version: clone.Version, Ready: !c.notReady, Allocatable: c.allocatable})
 	}
 	return "op", nil
 }
@@ -213,10 +217,31 @@ func (c *cluster) Restart(_ context.Context, deployment upgrade.Ref, decide func
 	w.Rollout = &rollout
 	c.state.Workloads = maps.Clone(c.state.Workloads)
 	c.state.Workloads[w.UID] = w
-	c.state.Pods = slices.DeleteFunc(slices.Clone(c.state.Pods), func(p upgrade.Pod) bool { return p.UID == "pending" })
+	if c.slow > 0 {
+		time.AfterFunc(c.slow, func() {
+			c.change(func() { c.replace(w, at) })
+		})
+		return nil
+	}
+	c.replace(w, at)
+	return nil
+}
+
+// change changes the cluster from outside.
+func (c *cluster) change(change func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	change()
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// replace makes the new pods of a Deployment that was restarted.
+func (c *cluster) replace(w upgrade.Workload, at string) {
+	c.state.Pods = slices.DeleteFunc(slices.Clone(c.state.Pods), func(p upgrade.Pod) bool { return p.UID == "pending" && p.Workload.UID == w.UID })
 	if c.stuck == w.Name && at != "" {
 		c.state.Pods = append(c.state.Pods, upgrade.Pod{Namespace: w.Namespace, Name: "pending", UID: "pending", Workload: w.Ref, Unschedulable: "0/4 nodes are available"})
-		return nil
+		return
 	}
 	for i, p := range c.state.Pods {
 		if p.Workload.UID == w.UID {
@@ -225,7 +250,6 @@ func (c *cluster) Restart(_ context.Context, deployment upgrade.Ref, decide func
 			}
 		}
 	}
-	return nil
 }
 
 func (c *cluster) Delete(_ context.Context, pod upgrade.Pod, _ bool) upgrade.Answer {

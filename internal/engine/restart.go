@@ -31,8 +31,18 @@ var (
 	errRoom   = errors.New("another restart can be begun")
 )
 
-// stuckError is the cause where Kubernetes says that a restart does not progress.
-type stuckError struct{ message string }
+const (
+	// shownWithin is for the caches to show what was just changed.
+	shownWithin = 10 * time.Second
+	// boundWithin is for a new pod of a Deployment that was just restarted to be made and to find a node.
+	boundWithin = 10 * time.Second
+)
+
+// stuckError is the cause where Kubernetes says that the restart of a Deployment does not progress.
+type stuckError struct {
+	workload upgrade.Ref
+	message  string
+}
 
 func (s *stuckError) Error() string { return "Kubernetes says that it does not progress: " + s.message }
 
@@ -52,11 +62,10 @@ func (e *Engine) surgeFirst(ctx context.Context, step upgrade.Step, pool upgrade
 		if err := s.launch(ctx); err != nil {
 			return err
 		}
-		err := s.await(ctx)
-		if !errors.Is(err, errUndone) && !errors.Is(err, errRoom) {
-			if err == nil && s.any(upgrade.RestartIntended) {
-				continue
-			}
+		switch err := s.await(ctx); {
+		case errors.Is(err, errUndone), errors.Is(err, errRoom), err == nil && s.any(upgrade.RestartIntended):
+			continue
+		default:
 			return err
 		}
 	}
@@ -83,7 +92,7 @@ func (s *restarts) any(state upgrade.RestartState) bool {
 // intend notes, before anything is changed, what is going to be restarted, and what that is measured against.
 func (s *restarts) intend(ctx context.Context) error {
 	state := s.Cluster.State()
-	standing := s.standing(state, "")
+	standing, noted := s.standing(state, "", s.step.Pool), len(s.run.Restarts)
 	if s.takesOver(s.step.Pool) {
 		s.intendBack(standing)
 	} else {
@@ -104,8 +113,10 @@ func (s *restarts) intend(ctx context.Context) error {
 	if err := s.save(ctx); err != nil {
 		return err
 	}
-	for r := range s.in(upgrade.RestartLeft) {
-		s.tellLeft(r)
+	for i := range s.run.Restarts[noted:] {
+		if r := &s.run.Restarts[noted+i]; r.State == upgrade.RestartLeft {
+			s.tellLeft(r)
+		}
 	}
 	return nil
 }
@@ -128,9 +139,14 @@ func onNodes(state upgrade.State, pool string) func(upgrade.Pod) bool {
 	return func(p upgrade.Pod) bool { return nodes[p.Node] }
 }
 
-// standing is how the Deployments stand, but for one, while others are restarted.
-func (e *Engine) standing(state upgrade.State, but string) *upgrade.Standing {
-	standing := upgrade.NewStanding(state)
+// standing is how the Deployments stand whose pods are to leave a pool, but for one, while others are restarted.
+func (e *Engine) standing(state upgrade.State, but, pool string) *upgrade.Standing {
+	plan, _ := e.poolPlan(pool)
+	to := plan.NewName
+	if e.takesOver(pool) {
+		to = plan.Name
+	}
+	standing := upgrade.NewStanding(state, pool, to)
 	for _, r := range e.run.Restarts {
 		if r.Workload.UID != but && (r.State == upgrade.RestartIntended || r.State == upgrade.RestartBegun) {
 			standing.Take(state.Workloads[r.Workload.UID])
@@ -198,11 +214,10 @@ func (e *Engine) policy(r upgrade.Restarted) upgrade.SurgePolicy {
 
 // against says why a Deployment as it is now is not restarted, empty if it is.
 func (e *Engine) against(standing *upgrade.Standing, w upgrade.Workload, r upgrade.Restarted) string {
-	policy := e.policy(r)
 	if r.Undoes {
-		return policy.Unfit(w)
+		return "" // whatever it has become meanwhile, its template is to be again as it was
 	}
-	if why := standing.NotNow(policy, w); why != "" {
+	if why := standing.NotNow(e.policy(r), w); why != "" {
 		return why
 	}
 	if !slices.Contains(e.run.Granted, upgrade.AllowEmptyDirLoss) && standing.Any(w.UID, func(p upgrade.Pod) bool { return len(p.EmptyDirs) > 0 }) {
@@ -224,13 +239,16 @@ func (s *restarts) active(states ...upgrade.RestartState) map[string]bool {
 
 // nodes are the pool's nodes with their parts of the baseline. What is of all of them is with the first.
 func (s *restarts) nodes(state upgrade.State) []drain.Node {
-	all := s.step.Baseline
+	all, active := s.step.Baseline, s.active(upgrade.RestartBegun)
 	of := map[string][]upgrade.Resident{}
 	var names []string
 	for _, n := range state.PoolNodes(s.step.Pool) {
 		names = append(names, n.Name)
 	}
 	for _, r := range all.Pods {
+		if !active[r.Workload.UID] {
+			continue // it is to be evicted now, and is not away
+		}
 		of[r.Node] = append(of[r.Node], r)
 		if !slices.Contains(names, r.Node) {
 			names = append(names, r.Node) // a node that is gone meanwhile
@@ -247,37 +265,74 @@ func (s *restarts) nodes(state upgrade.State) []drain.Node {
 	return nodes
 }
 
-// launch restarts what is to be restarted, one after the other, as long as no new pod is without a node.
+// launch restarts what is to be restarted, as long as no new pod is without a node. Those that are never short of a pod meanwhile come first, and the
+// first of all shows whether new pods find nodes before the others follow. The rest may have some of their pods away for as long as new ones find none,
+// so each of them shows it for itself.
 func (s *restarts) launch(ctx context.Context) error {
-	launched := false
-	for r := range s.in(upgrade.RestartIntended) {
-		if s.homeless(s.Cluster.State()) {
+	var launched []upgrade.Restarted
+	proved := s.any(upgrade.RestartBegun)
+	for _, r := range s.inTurn() {
+		state := s.Cluster.State()
+		if s.homeless(state) {
 			break
 		}
-		if err := s.launchOne(ctx, r); err != nil {
+		begun, err := s.launchOne(ctx, r)
+		if err != nil {
 			return err
 		}
-		launched = true
+		if r.State == upgrade.RestartBegun {
+			launched = append(launched, *r)
+		}
+		if begun && (!proved || mayBeAway(state, r) > 0) {
+			if _, err := s.until(ctx, boundWithin, s.bound(state, r.Workload.UID)); err != nil {
+				return err
+			}
+			proved = true
+		}
 	}
 	s.fresh = nil
-	if !launched {
+	if len(launched) == 0 {
 		return nil
 	}
 	if err := s.save(ctx); err != nil {
 		return err
 	}
-	// What the caches do not show yet would look as if somebody had undone it.
-	shown := func() bool {
+	// What the caches do not show yet would look as if somebody had undone it. What somebody undoes at once looks so too, so this takes its time at most.
+	_, err := s.until(ctx, shownWithin, func() bool {
 		state := s.Cluster.State()
-		for r := range s.in(upgrade.RestartBegun) {
-			if s.undone(state, *r) {
-				return false
-			}
-		}
-		return true
-	}
-	_, err := s.until(ctx, time.Duration(s.pool.DrainTimeout), shown)
+		return !slices.ContainsFunc(launched, func(r upgrade.Restarted) bool { return s.undone(state, r) })
+	})
 	return err
+}
+
+// inTurn are the restarts that are to be begun, those first that are never short of a pod meanwhile.
+func (s *restarts) inTurn() []*upgrade.Restarted {
+	state := s.Cluster.State()
+	inTurn := slices.Collect(s.in(upgrade.RestartIntended))
+	slices.SortStableFunc(inTurn, func(a, b *upgrade.Restarted) int { return mayBeAway(state, a) - mayBeAway(state, b) })
+	return inTurn
+}
+
+// mayBeAway is how many pods fewer than it wants the Deployment may have while it is restarted.
+func mayBeAway(state upgrade.State, r *upgrade.Restarted) int {
+	if rollout := state.Workloads[r.Workload.UID].Rollout; rollout != nil {
+		return rollout.Unavailable
+	}
+	return 0
+}
+
+// bound returns a condition that is true once a pod of the Deployment that was not there before has a node, or any has none to go to.
+func (s *restarts) bound(before upgrade.State, uid string) func() bool {
+	there := map[string]bool{}
+	for _, p := range before.Pods {
+		there[p.UID] = true
+	}
+	return func() bool {
+		state := s.Cluster.State()
+		return s.homeless(state) || slices.ContainsFunc(state.Pods, func(p upgrade.Pod) bool {
+			return p.Workload.UID == uid && p.Node != "" && !there[p.UID]
+		})
+	}
 }
 
 // homeless tells that a new pod of a Deployment that is restarted finds no node.
@@ -288,36 +343,39 @@ func (s *restarts) homeless(state upgrade.State) bool {
 	})
 }
 
-// launchOne restarts a Deployment, if it is still as it has to be. One that somebody else has restarted since this was intended is restarted.
-func (s *restarts) launchOne(ctx context.Context, r *upgrade.Restarted) error {
+// launchOne restarts a Deployment, if it is still as it has to be, and tells whether that was changed now. One that somebody else has restarted since
+// this was intended is restarted.
+func (s *restarts) launchOne(ctx context.Context, r *upgrade.Restarted) (changed bool, err error) {
 	there, why := false, ""
-	err := s.fenced().Restart(ctx, r.Workload, func(w upgrade.Workload) (string, bool) {
-		there, why = true, ""
+	err = s.fenced().Restart(ctx, r.Workload, func(w upgrade.Workload) (string, bool) {
+		there, why, changed = true, "", false
 		if now := w.Rollout.RestartedAt; now == r.At || now != r.Before {
 			return "", false
 		}
-		if s.fresh[w.UID] {
+		if s.fresh[w.UID] && !r.Undoes {
 			why = s.policy(*r).Changed(w)
 		} else {
-			why = s.against(s.standing(s.Cluster.State(), w.UID), w, *r)
+			why = s.against(s.standing(s.Cluster.State(), w.UID, r.Pool), w, *r)
 		}
-		return r.At, why == ""
+		changed = why == ""
+		return r.At, changed
 	})
 	var denied *upgrade.Denied
 	switch {
 	case ctx.Err() != nil:
-		return context.Cause(ctx)
+		return false, context.Cause(ctx)
 	case errors.As(err, &denied):
 		why = "Kubernetes refuses the restart: " + denied.Error()
 	case err != nil:
-		return fmt.Errorf("restart %s: %w", r.Workload, err)
+		// It may have been made. Whoever goes on looks first.
+		return false, &Paused{Problem: fmt.Sprintf("%s could not be restarted: %s; none of its pods is evicted meanwhile", r.Workload, err)}
 	case !there:
 		why = "it is gone"
 	}
 	if why != "" {
 		r.State, r.Why = upgrade.RestartLeft, why
 		s.tellLeft(r)
-		return nil
+		return false, nil
 	}
 	r.State = upgrade.RestartBegun
 	text := "restarting " + r.Workload.String()
@@ -325,7 +383,7 @@ func (s *restarts) launchOne(ctx context.Context, r *upgrade.Restarted) error {
 		text = "undoing the restart of " + r.Workload.String()
 	}
 	s.progress(s.step)(text)
-	return nil
+	return changed, nil
 }
 
 func (s *restarts) tellLeft(r *upgrade.Restarted) {
@@ -363,15 +421,15 @@ func (s *restarts) await(ctx context.Context) error {
 		},
 	})
 	progress.ends(result)
-	s.settle()
+	s.settle(err == nil)
 	var stuck *stuckError
 	switch {
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case errors.As(err, &stuck):
-		return s.paused(stuck.Error())
+		return s.paused(stuck.Error(), func(uid string) bool { return uid == stuck.workload.UID })
 	case drain.AsBlocked(err) != nil:
-		return s.paused(fmt.Sprintf("its pods are not replaced after %s", drain.AsBlocked(err).After))
+		return s.paused(fmt.Sprintf("its pods are not replaced after %s", drain.AsBlocked(err).After), s.waitedFor())
 	}
 	return err
 }
@@ -384,7 +442,7 @@ func (s *restarts) ends(state upgrade.State) error {
 		case s.undone(state, *r):
 			return errUndone
 		case rollout.Stuck != "" && !s.stuck[r.Workload.UID]:
-			return &stuckError{rollout.Stuck}
+			return &stuckError{r.Workload, rollout.Stuck}
 		}
 	}
 	if s.any(upgrade.RestartIntended) && !s.homeless(state) {
@@ -393,8 +451,8 @@ func (s *restarts) ends(state upgrade.State) error {
 	return nil
 }
 
-// settle notes which restarts have ended.
-func (s *restarts) settle() {
+// settle notes which restarts were undone, and, once all are awaited to their end, that they have ended.
+func (s *restarts) settle(over bool) {
 	state := s.Cluster.State()
 	there, left := onNodes(state, s.step.Pool), map[string]bool{}
 	for _, p := range state.Pods {
@@ -405,41 +463,84 @@ func (s *restarts) settle() {
 		case s.undone(state, *r):
 			r.State, r.Why = upgrade.RestartLeft, "somebody has undone its restart"
 			s.tellLeft(r)
-		case !left[r.Workload.UID]:
+		case over && left[r.Workload.UID]: // on a node that joined meanwhile, say: no restart is sure to take them away again
+			r.State, r.Why = upgrade.RestartLeft, fmt.Sprintf("its new pods came to %s too", s.step.Pool)
+			s.tellLeft(r)
+		case over:
 			r.State = upgrade.RestartDone
 		}
 	}
 }
 
-// paused is the error of restarts that do not end by themselves.
-func (s *restarts) paused(why string) *Paused {
+// of is the UID of the workload that a wait is for, empty if that cannot be told any more.
+func (s *restarts) of(state upgrade.State, w upgrade.Waiting) string {
+	if _, ok := state.Workloads[w.Object.UID]; ok {
+		return w.Object.UID
+	}
+	for _, p := range state.Pods {
+		if p.UID == w.Object.UID {
+			return p.Workload.UID
+		}
+	}
+	for _, p := range s.step.Baseline.Pods {
+		if p.Pod.UID == w.Object.UID {
+			return p.Workload.UID
+		}
+	}
+	return ""
+}
+
+// waitedFor tells the Deployments that do not end by themselves, as far as can be seen, and else all that were waited for last.
+func (s *restarts) waitedFor() func(uid string) bool {
+	state, uids := s.Cluster.State(), map[string]bool{}
+	block := slices.ContainsFunc(s.waiting, blocks)
+	for _, w := range s.waiting {
+		if blocks(w) || !block {
+			uids[s.of(state, w)] = true
+		}
+	}
+	return func(uid string) bool { return uids[uid] }
+}
+
+// paused is the error of those restarts that do not end by themselves. It names a few of very many.
+func (s *restarts) paused(why string, stands func(uid string) bool) *Paused {
 	var names, undo []string
 	for r := range s.in(upgrade.RestartBegun) {
+		if !stands(r.Workload.UID) {
+			continue
+		}
 		names = append(names, r.Workload.String())
 		if !r.Undoes {
 			undo = append(undo, fmt.Sprintf("kubectl rollout undo deployment/%s -n %s", r.Workload.Name, r.Workload.Namespace))
 		}
 	}
-	const shown = 3
+	const shown, listed = 3, 20
 	if len(names) > shown {
 		names = append(names[:shown], fmt.Sprintf("%d more", len(names)-shown))
 	}
 	p := &Paused{Problem: fmt.Sprintf("%s: the restart that takes its pods from %s does not end: %s", strings.Join(names, ", "), s.step.Pool, why)}
-	for _, w := range s.waiting {
-		if !w.Passing || !slices.ContainsFunc(s.waiting, blocks) {
+	state := s.Cluster.State()
+	its := slices.DeleteFunc(slices.Clone(s.waiting), func(w upgrade.Waiting) bool { return !stands(s.of(state, w)) })
+	for _, w := range its {
+		if (!w.Passing || !slices.ContainsFunc(its, blocks)) && len(p.Waiting) < listed {
 			p.Waiting = append(p.Waiting, w)
 		}
 	}
-	if reasons := p.Waiting; len(reasons) > 0 {
-		texts := make([]string, min(len(reasons), shown))
-		for i := range texts {
-			texts[i] = reasons[i].String()
+	few := p.Waiting[:min(len(p.Waiting), shown)]
+	if len(few) > 0 {
+		texts := make([]string, len(few))
+		for i, w := range few {
+			texts[i] = w.String()
 		}
 		p.Problem += ": " + strings.Join(texts, "; ")
 	}
-	p.Next = remedies(p.Waiting)
-	if len(undo) > 0 {
-		p.Next = append(p.Next, "to have its pods evicted instead: "+strings.Join(undo, " && ")+", and then upshift resume")
+	p.Next = remedies(few)
+	for i, command := range undo {
+		if i == shown {
+			p.Next = append(p.Next, fmt.Sprintf("and so for %d more", len(undo)-shown))
+			break
+		}
+		p.Next = append(p.Next, "to have its pods evicted instead: "+command+", and then upshift resume")
 	}
 	return p
 }
@@ -460,11 +561,13 @@ func (e *Engine) considerSurge(deployment upgrade.Ref, by string) string {
 	if pool == "" {
 		return fmt.Sprintf("no node that the run has yet to drain has a pod of %s", w.Ref)
 	}
-	before := e.restart(w.UID, pool)
-	if before != nil && (before.State == upgrade.RestartIntended || before.State == upgrade.RestartBegun) {
+	before, step := e.restart(w.UID, pool), upgrade.NewStep(upgrade.SurgeFirst, pool, "")
+	there := e.run.Step(step.ID)
+	underWay := there != nil && there.State != upgrade.StepDone
+	if before != nil && underWay && (before.State == upgrade.RestartIntended || before.State == upgrade.RestartBegun) {
 		return fmt.Sprintf("%s is being restarted already", w.Ref)
 	}
-	r := e.intention(e.standing(state, w.UID), w, pool, by)
+	r := e.intention(e.standing(state, w.UID, pool), w, pool, by)
 	if r.Why != "" {
 		return fmt.Sprintf("%s is not restarted, since %s", w.Ref, r.Why)
 	}
@@ -473,8 +576,7 @@ func (e *Engine) considerSurge(deployment upgrade.Ref, by string) string {
 	} else {
 		e.run.Restarts = append(e.run.Restarts, r)
 	}
-	step := upgrade.NewStep(upgrade.SurgeFirst, pool, "")
-	if e.run.Step(step.ID) == nil {
+	if there == nil {
 		at := slices.IndexFunc(e.run.Steps, func(s upgrade.Step) bool { return s.Kind == upgrade.CordonPool && s.Pool == pool }) + 1
 		e.run.Steps = slices.Insert(e.run.Steps, at, step)
 	}

@@ -3,6 +3,8 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -42,7 +44,33 @@ func (c *cluster) rollout(change func(*upgrade.Rollout)) {
 	r := *w.Rollout
 	change(&r)
 	w.Rollout = &r
-	c.state.Workloads = map[string]upgrade.Workload{"web": w}
+	c.state.Workloads = maps.Clone(c.state.Workloads)
+	c.state.Workloads["web"] = w
+}
+
+// add adds a Deployment with pods of its own on the first old node.
+func (c *cluster) add(name string, pods int, rollout upgrade.Rollout) {
+	w := upgrade.Workload{Ref: upgrade.Ref{Kind: "Deployment", Namespace: "ns", Name: name, UID: name}, Wanted: pods, Rollout: &rollout}
+	c.state.Workloads[name] = w
+	for i := range pods {
+		id := fmt.Sprintf("%s-%d", name, i)
+		c.state.Pods = append(c.state.Pods, upgrade.Pod{Namespace: "ns", Name: id, UID: id, Node: "old-0", Workload: w.Ref, Ready: true})
+	}
+}
+
+// set changes the pods of a Deployment.
+func (c *cluster) set(workload string, change func(*upgrade.Pod)) {
+	c.state.Pods = slices.Clone(c.state.Pods)
+	for i := range c.state.Pods {
+		if c.state.Pods[i].Workload.UID == workload {
+			change(&c.state.Pods[i])
+		}
+	}
+}
+
+// without takes the pod that finds no node away.
+func (c *cluster) without() {
+	c.state.Pods = slices.DeleteFunc(slices.Clone(c.state.Pods), func(p upgrade.Pod) bool { return p.UID == "pending" })
 }
 
 // only are the calls of some kinds, in their order.
@@ -116,13 +144,25 @@ func TestWhatHasChangedSinceThePlanIsEvicted(t *testing.T) {
 		change func(c *cluster)
 		want   string
 	}{
-		"paused":                       {func(c *cluster) { c.rollout(func(r *upgrade.Rollout) { r.Paused = true }) }, "its rollout is paused"},
+		"paused": {func(c *cluster) { c.rollout(func(r *upgrade.Rollout) { r.Paused = true }) }, "its rollout is paused"},
+		"scaled to 0": {func(c *cluster) {
+			w := c.state.Workloads["web"]
+			w.Wanted = 0
+			c.state.Workloads["web"] = w
+		}, "it is scaled to 0"},
+		"a pod that is not available": {func(c *cluster) {
+			c.rollout(func(r *upgrade.Rollout) { r.Complete, r.Updated, r.Available = false, 2, 1 })
+		}, "only 1 of its 2 pods are available"},
 		"another strategy":             {func(c *cluster) { c.rollout(func(r *upgrade.Rollout) { r.Recreate = true }) }, "its strategy is Recreate, which ends all old pods before the first new one begins"},
 		"declined":                     {func(c *cluster) { c.rollout(func(r *upgrade.Rollout) { r.Declined = true }) }, "its annotation upshift.dev/surge-first says never"},
 		"somebody's rollout":           {func(c *cluster) { c.rollout(func(r *upgrade.Rollout) { r.Complete, r.Updated = false, 1 }) }, "a rollout of it is under way (of 2 pods 1 are new and 0 available)"},
 		"Kubernetes refuses it":        {func(c *cluster) { c.fails["restart web"] = &upgrade.Denied{Err: errors.New("denied by policy")} }, "Kubernetes refuses the restart: denied by policy"},
 		"a disk":                       {func(c *cluster) { c.state.Pods[0].Disks = []string{"pv-1"} }, "its pods have a volume that one node at a time can attach (pv-1)"},
 		"an emptyDir, without consent": {func(c *cluster) { c.state.Pods[1].EmptyDirs = []string{"cache"} }, "its pods keep data in emptyDir volumes, and allow-emptydir-loss was not given"},
+		"no room": {func(c *cluster) {
+			c.allocatable = upgrade.Resources{"cpu": 1000, "pods": 10}
+			c.set("web", func(p *upgrade.Pod) { p.Requests = upgrade.Resources{"cpu": 1100} })
+		}, "its new pods find no room on the new nodes beside those of the others that are restarted"},
 		"a PDB that can do without none now": {func(c *cluster) {
 			c.rollout(func(r *upgrade.Rollout) { r.Unavailable = 1 })
 			c.state.Pods[0].Budgets = []string{"ns/web"}
@@ -471,4 +511,287 @@ func TestTheLockIsConfirmedForARestart(t *testing.T) {
 			t.Errorf("it is confirmed %d times with a restart, and %d without", with, without)
 		}
 	})
+}
+
+// TestWhoCancelsIsToldThatRestartsHaveMovedPods: deleting the new pool would take them away.
+func TestWhoCancelsIsToldThatRestartsHaveMovedPods(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, r := surging(), &record{}
+		c.add("abc", 1, upgrade.Rollout{Surge: 1, Complete: true}) // which has moved by then
+		run := stuckRun(t, c, r)
+		_ = goOn(t.Context(), c, run, func(e *Engine) { e.First = &upgrade.Request{Verb: upgrade.AskCancel, Run: "run-1", By: "alice"} })
+		next := strings.Join(run.Next, "\n")
+		if run.State != upgrade.Cancelled || !strings.Contains(next, "pods run on both old and the new pool") || strings.Contains(next, "no pod was moved") {
+			t.Errorf("run %s, next: %s", run.State, next)
+		}
+	})
+}
+
+// TestWhatWasUndoneDoesNotHoldUpOthers: a person followed our advice, and goes on.
+func TestWhatWasUndoneDoesNotHoldUpOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, r := surging(), &record{}
+		c.add("xyz", 1, upgrade.Rollout{Surge: 1, Complete: true})
+		run := stuckRun(t, c, r)
+		c.rollout(func(r *upgrade.Rollout) { r.RestartedAt = "long ago" })
+		c.without()
+		start, took := time.Now(), time.Duration(0)
+		err := goOn(t.Context(), c, run, func(e *Engine) {
+			notify := e.Notify
+			e.Notify = func(event upgrade.Event) {
+				notify(event)
+				if event.Kind == upgrade.StepFinished && event.Step.Kind == upgrade.SurgeFirst {
+					took = time.Since(start)
+				}
+			}
+		})
+		if err != nil || took > 5*time.Second {
+			t.Errorf("it took %s, error %v", took, err)
+		}
+		if diff := cmp.Diff([]string{"restart web", "restart xyz", "evict web-0", "evict web-1"}, only(c.calls, "restart", "evict")); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// TestARestartThatTheAPICannotTakeNowPausesTheRun, and does not have the pods evicted; who goes on has it made.
+func TestARestartThatTheAPICannotTakeNowPausesTheRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, r := surging(), &record{}
+		c.fails["restart web"] = errors.New("failed calling webhook")
+		run := plannedFirst(t, c, upgrade.SurgeDeployments)
+		err := goOn(t.Context(), c, run, func(e *Engine) { e.Record = r })
+		if err == nil || run.State != upgrade.Paused || run.Problem != "Deployment ns/web could not be restarted: failed calling webhook; none of its pods is evicted meanwhile" {
+			t.Fatalf("run %s (%s), error %v", run.State, run.Problem, err)
+		}
+		delete(c.fails, "restart web")
+		run = r.load(t)
+		if err := goOn(t.Context(), c, run, nil); err != nil || count(c.calls, "restart") != 2 || count(c.calls, "evict") != 0 || run.PodsMoved() != 2 {
+			t.Errorf("error %v, %d pods moved, calls %v", err, run.PodsMoved(), c.calls)
+		}
+	})
+}
+
+// TestOnlyWhatIsStuckIsNamed: the others are fine, and nobody should undo them.
+func TestOnlyWhatIsStuckIsNamed(t *testing.T) {
+	for name, says := range map[string]string{"by Kubernetes": "timed out progressing", "by its time": ""} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, r := surging(), &record{}
+				c.add("abc", 1, upgrade.Rollout{Surge: 1, Complete: true})
+				c.add("xyz", 1, upgrade.Rollout{Surge: 1, Complete: true})
+				defer time.AfterFunc(2*time.Minute, func() {
+					c.change(func() { c.rollout(func(r *upgrade.Rollout) { r.Stuck = says }) })
+				}).Stop()
+				run := stuckRun(t, c, r)
+				next := strings.Join(run.Next, "\n")
+				if !strings.HasPrefix(run.Problem, "Deployment ns/web: ") || strings.Contains(run.Problem+next, "abc") || strings.Contains(run.Problem+next, "xyz") {
+					t.Errorf("problem %s, next: %s", run.Problem, next)
+				}
+			})
+		})
+	}
+}
+
+// TestAFewOfVeryManyStuckRestartsAreNamed.
+func TestAFewOfVeryManyStuckRestartsAreNamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := surging()
+		for i := range 30 {
+			c.add(fmt.Sprintf("xyz%02d", i), 1, upgrade.Rollout{Surge: 1, Complete: true})
+		}
+		c.slow = 24 * time.Hour
+		run := plannedFirst(t, c, upgrade.SurgeDeployments)
+		_ = goOn(t.Context(), c, run, nil)
+		if run.State != upgrade.Paused || len(run.Waiting) > 20 || len(run.Next) > 10 || len(run.Problem) > 600 {
+			t.Errorf("run %s, %d waits, problem %s, next %v", run.State, len(run.Waiting), run.Problem, run.Next)
+		}
+	})
+}
+
+// TestRestartsBeginWithOneThatShowsWhetherNewPodsFindNodes: in a cluster it takes a moment until that is seen. Where pods may be away meanwhile, each
+// shows it for itself.
+func TestRestartsBeginWithOneThatShowsWhetherNewPodsFindNodes(t *testing.T) {
+	for name, test := range map[string]struct {
+		stuck string
+		want  []string
+	}{
+		"all find nodes":                     {"", []string{"0s restart web", "1s restart xyz", "1s restart gap1", "2s restart gap2"}},
+		"the first finds none":               {"web", []string{"0s restart web"}},
+		"one that may be short of pods does": {"gap1", []string{"0s restart web", "1s restart xyz", "1s restart gap1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := surging()
+				c.add("gap1", 2, upgrade.Rollout{Surge: 1, Unavailable: 1, Complete: true})
+				c.add("gap2", 2, upgrade.Rollout{Surge: 1, Unavailable: 1, Complete: true})
+				c.add("xyz", 1, upgrade.Rollout{Surge: 1, Complete: true})
+				c.slow, c.stuck = time.Second, test.stuck
+				run := plannedFirst(t, c, upgrade.SurgeDeployments)
+				var got []string
+				begun := time.Time{}
+				_ = goOn(t.Context(), c, run, func(e *Engine) {
+					e.Notify = func(event upgrade.Event) {
+						if text, ok := strings.CutPrefix(event.Text, "restarting Deployment ns/"); ok {
+							if begun.IsZero() {
+								begun = time.Now()
+							}
+							got = append(got, fmt.Sprintf("%s restart %s", time.Since(begun), text))
+						}
+					}
+				})
+				if diff := cmp.Diff(test.want, got); diff != "" {
+					t.Error(diff)
+				}
+			})
+		})
+	}
+}
+
+// TestARestartWhoseNewPodsCameBackIsLeftToEviction: they landed on a node that joined the old pool meanwhile.
+func TestARestartWhoseNewPodsCameBackIsLeftToEviction(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := surging()
+		c.stuck = "web" // and so nothing moves before
+		run := plannedFirst(t, c, upgrade.SurgeDeployments)
+		err := goOn(t.Context(), c, run, func(e *Engine) {
+			notify := e.Notify
+			e.Notify = func(event upgrade.Event) {
+				notify(event)
+				if event.Text == "restarting Deployment ns/web" {
+					time.AfterFunc(20*time.Second, func() {
+						c.change(func() {
+							c.without()
+							c.state.Nodes = append(c.state.Nodes, upgrade.Node{Name: "late", Pool: "old", Ready: true})
+							c.set("web", func(p *upgrade.Pod) { p.Node, p.UID = "late", p.UID+"r" })
+						})
+					})
+				}
+			}
+		})
+		if r := run.Restarts[0]; err != nil || r.State != upgrade.RestartLeft || r.Why != "its new pods came to old too" {
+			t.Errorf("restart %v, run %s (%s), error %v", r, run.State, run.Problem, err)
+		}
+		if diff := cmp.Diff([]string{"restart web", "evict web-0", "evict web-1"}, only(c.calls, "restart", "evict")); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// TestARestartIsDoneOnceItsNewPodsAreAvailable, and not where its wait ended before, since another one could begin.
+func TestARestartIsDoneOnceItsNewPodsAreAvailable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := surging()
+		c.add("xyz", 1, upgrade.Rollout{Surge: 1, Complete: true})
+		c.stuck = "web"
+		run := plannedFirst(t, c, upgrade.SurgeDeployments)
+		start, ready := time.Now(), 20*time.Minute
+		defer time.AfterFunc(5*time.Minute, func() { // they have a node each, and are not Ready
+			c.change(func() {
+				c.without()
+				c.set("web", func(p *upgrade.Pod) { p.Node, p.UID, p.Ready = "new-0", p.UID+"r", false })
+			})
+		}).Stop()
+		defer time.AfterFunc(ready, func() {
+			c.change(func() { c.set("web", func(p *upgrade.Pod) { p.Ready = true }) })
+		}).Stop()
+		var took time.Duration
+		err := goOn(t.Context(), c, run, func(e *Engine) {
+			notify := e.Notify
+			e.Notify = func(event upgrade.Event) {
+				notify(event)
+				if event.Kind == upgrade.StepFinished && event.Step.Kind == upgrade.SurgeFirst {
+					took = time.Since(start)
+				}
+			}
+		})
+		if err != nil || took < ready || count(c.calls, "restart xyz") != 1 {
+			t.Errorf("it was over after %s, error %v, calls %v", took, err, c.calls)
+		}
+	})
+}
+
+// TestWhatWasBegunIsUndoneWhateverItIsNow: its rollout was paused meanwhile.
+func TestWhatWasBegunIsUndoneWhateverItIsNow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, r := surging(), &record{}
+		run := stuckRun(t, c, r)
+		c.rollout(func(r *upgrade.Rollout) { r.Paused, r.Unavailable = true, 2 })
+		_ = goOn(t.Context(), c, run, func(e *Engine) {
+			e.Record, e.First = r, &upgrade.Request{Verb: upgrade.AskRollback, Run: "run-1", By: "alice"}
+		})
+		if at := c.state.Workloads["web"].Rollout.RestartedAt; run.State != upgrade.RolledBack || at != "long ago" {
+			t.Errorf("run %s (%s), restarted at %q", run.State, run.Problem, at)
+		}
+	})
+}
+
+// TestRestartsTakeRoomTogether: the new nodes have room for each of the Deployments, and not for both.
+func TestRestartsTakeRoomTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := surging()
+		c.add("xyz", 1, upgrade.Rollout{Surge: 1, Complete: true})
+		c.allocatable = upgrade.Resources{"cpu": 1000, "pods": 10} // two of them
+		for _, w := range []string{"web", "xyz"} {
+			c.set(w, func(p *upgrade.Pod) { p.Requests = upgrade.Resources{"cpu": 800} })
+		}
+		run := plannedFirst(t, c, upgrade.SurgeDeployments)
+		if err := goOn(t.Context(), c, run, nil); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]string{"restart web", "evict xyz-0"}, only(c.calls, "restart", "evict")); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+// TestWhatIsLeftToEvictionIsToldOnce, and not whenever the run is gone on with.
+func TestWhatIsLeftToEvictionIsToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, r := surging(), &record{}
+		c.add("xyz", 1, upgrade.Rollout{Surge: 1, Complete: true})
+		run := plannedFirst(t, c, upgrade.SurgeDeployments)
+		xyz := c.state.Workloads["xyz"]
+		xyz.Rollout = &upgrade.Rollout{Surge: 1, Complete: true, Paused: true}
+		c.state.Workloads["xyz"], c.stuck = xyz, "web"
+		told := 0
+		tell := func(e *Engine) {
+			e.Record = r
+			e.Notify = func(event upgrade.Event) {
+				if event.Text == "Deployment ns/xyz is left to eviction, since its rollout is paused" {
+					told++
+				}
+			}
+		}
+		_ = goOn(t.Context(), c, run, tell)
+		_ = goOn(t.Context(), c, r.load(t), tell)
+		if told != 1 {
+			t.Errorf("it was told %d times", told)
+		}
+	})
+}
+
+// TestWhyARestartDoesNotGetOnIsNamed: what Kubernetes says of the Deployment itself.
+func TestWhyARestartDoesNotGetOnIsNamed(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*upgrade.Rollout)
+		want   string
+	}{
+		"a quota": {func(r *upgrade.Rollout) { r.Failing = "exceeded quota" }, "after 30m0s: Deployment ns/web: Kubernetes can make no new pod of it: exceeded quota"},
+		"paused":  {func(r *upgrade.Rollout) { r.Paused = true }, "after 30m0s: Deployment ns/web: its rollout is paused"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := surging()
+				c.add("xyz", 1, upgrade.Rollout{Surge: 1, Complete: true})
+				c.slow = 24 * time.Hour // of xyz nothing is wrong, as far as can be seen
+				run := plannedFirst(t, c, upgrade.SurgeDeployments)
+				defer time.AfterFunc(2*time.Minute, func() { c.change(func() { c.rollout(test.change) }) }).Stop()
+				_ = goOn(t.Context(), c, run, nil)
+				if !strings.HasPrefix(run.Problem, "Deployment ns/web: ") || !strings.HasSuffix(run.Problem, test.want) {
+					t.Errorf("problem %s", run.Problem)
+				}
+			})
+		})
+	}
 }

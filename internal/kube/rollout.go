@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -24,11 +25,17 @@ const restartedAt = "kubectl.kubernetes.io/restartedAt"
 // again.
 func (c *Cluster) Restart(ctx context.Context, deployment upgrade.Ref, decide func(upgrade.Workload) (at string, change bool)) error {
 	err := persist(ctx, func(ctx context.Context) error { return c.tryRestart(ctx, deployment, decide) })
-	var status apierrors.APIStatus
-	if errors.As(err, &status) && ctx.Err() == nil {
+	if denied(err) && ctx.Err() == nil {
 		return &upgrade.Denied{Err: err}
 	}
 	return err
+}
+
+// denied tells the errors by which the API says no for good: a missing permission or a policy, an object that would not be valid, and a webhook
+// that was asked and denies it, with whatever code. All others may be gone when a person looks.
+func denied(err error) bool {
+	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) ||
+		errors.As(err, new(apierrors.APIStatus)) && strings.Contains(err.Error(), "denied the request")
 }
 
 func (c *Cluster) tryRestart(ctx context.Context, deployment upgrade.Ref, decide func(upgrade.Workload) (at string, change bool)) error {
@@ -87,8 +94,12 @@ func readRollout(d *appsv1.Deployment) *upgrade.Rollout {
 		r.Surge, r.Unavailable = fenceposts(d.Spec.Strategy.RollingUpdate, wanted)
 	}
 	for _, c := range status.Conditions {
-		if c.Type == appsv1.DeploymentProgressing && c.Status == corev1.ConditionFalse {
+		switch {
+		case status.ObservedGeneration < d.Generation: // what the controller says is of the template before a change that it has not seen
+		case c.Type == appsv1.DeploymentProgressing && c.Status == corev1.ConditionFalse:
 			r.Stuck = cmp.Or(c.Message, c.Reason)
+		case c.Type == appsv1.DeploymentReplicaFailure && c.Status == corev1.ConditionTrue:
+			r.Failing = cmp.Or(c.Message, c.Reason)
 		}
 	}
 	return r

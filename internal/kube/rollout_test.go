@@ -2,7 +2,9 @@ package kube
 
 import (
 	"errors"
+	"net/http"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 	appsv1 "k8s.io/api/apps/v1"
@@ -54,6 +56,13 @@ func TestHowADeploymentReplacesItsPodsIsRead(t *testing.T) {
 		"stuck": {func(d *appsv1.Deployment) {
 			d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentProgressing, Status: corev1.ConditionFalse, Reason: "ProgressDeadlineExceeded", Message: "timed out"}}
 		}, func(r *upgrade.Rollout) { r.Stuck = "timed out" }},
+		"stuck before a change that the controller has not seen": {func(d *appsv1.Deployment) {
+			d.Generation = 8
+			d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentProgressing, Status: corev1.ConditionFalse, Reason: "ProgressDeadlineExceeded", Message: "timed out"}}
+		}, func(r *upgrade.Rollout) { r.Complete = false }},
+		"no new pod can be made": {func(d *appsv1.Deployment) {
+			d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Reason: "FailedCreate", Message: "exceeded quota"}}
+		}, func(r *upgrade.Rollout) { r.Failing = "exceeded quota" }},
 		"a host port": {spec(func(s *corev1.PodSpec) {
 			s.Containers = []corev1.Container{{Ports: []corev1.ContainerPort{{ContainerPort: 80, HostPort: 80}}}}
 		}), func(r *upgrade.Rollout) { r.HostPorts = true }},
@@ -156,13 +165,36 @@ func TestARestartIsOfTheDeploymentAsItWasLookedAt(t *testing.T) {
 	if want := `{"metadata":{"resourceVersion":"41"},"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":"again"}}}}}`; patch != want {
 		t.Errorf("patched with %s, want %s", patch, want)
 	}
-	_, got, err = restart(t, func(client *fake.Clientset) {
-		client.PrependReactor("patch", "deployments", func(clienttesting.Action) (bool, runtime.Object, error) {
-			return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "deployments"}, "web", errors.New("a policy"))
+}
+
+// TestOnlyWhatDoesNotPassIsARefusal: what the API says for good has the pods evicted, and an outage of it does not.
+func TestOnlyWhatDoesNotPassIsARefusal(t *testing.T) {
+	resource, kind := schema.GroupResource{Resource: "deployments"}, schema.GroupKind{Kind: "Deployment"}
+	teapot := apierrors.NewGenericServerResponse(http.StatusTeapot, "patch", resource, "web", `admission webhook "policy.example.com" denied the request: no restarts today`, 0, true)
+	teapot.ErrStatus.Message = `admission webhook "policy.example.com" denied the request: no restarts today`
+	for name, test := range map[string]struct {
+		err  error
+		want bool
+	}{
+		"a policy":             {apierrors.NewForbidden(resource, "web", errors.New("a policy")), true},
+		"invalid":              {apierrors.NewInvalid(kind, "web", nil), true},
+		"a webhook's denial":   {teapot, true},
+		"a webhook that fails": {apierrors.NewInternalError(errors.New(`failed calling webhook "policy.example.com": connection refused`)), false},
+		"too many requests":    {apierrors.NewTooManyRequests("later", 1), false},
+		"a conflict":           {apierrors.NewConflict(resource, "web", errors.New("the object has been modified")), false},
+		"no credentials":       {apierrors.NewUnauthorized("expired"), false},
+		"no answer":            {errors.New("connection lost"), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { // since it is attempted for a minute
+				client := fake.NewClientset(deployment())
+				client.PrependReactor("patch", "deployments", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, test.err })
+				c := &Cluster{client: client}
+				err := c.Restart(t.Context(), upgrade.Ref{Kind: "Deployment", Namespace: "ns", Name: "web", UID: "uid-web"}, func(upgrade.Workload) (string, bool) { return "now", true })
+				if denied := errors.As(err, new(*upgrade.Denied)); err == nil || denied != test.want {
+					t.Errorf("error %v, refused %v", err, denied)
+				}
+			})
 		})
-	}, ref, yes)
-	var denied *upgrade.Denied
-	if !errors.As(err, &denied) || len(got) != 0 {
-		t.Errorf("what Kubernetes refuses: %v, %v", got, err)
 	}
 }

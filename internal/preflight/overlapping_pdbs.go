@@ -22,12 +22,13 @@ func findOverlappingPDBs(in Input) []upgrade.Finding {
 			continue
 		}
 		seen[p.Workload.UID] = true
-		if in.surges[p.Workload.UID].planned {
+		first, why := in.surged(p.Workload)
+		if first {
 			continue // nobody evicts it
 		}
 		found = append(found, upgrade.Finding{
-			Severity: upgrade.Warning, Object: p.Ref(),
-			Problem:  "has more than one PodDisruptionBudget, and the eviction API then refuses every eviction: its node's drain will block",
+			Severity: upgrade.Warning, Object: p.Ref(), Momentary: in.surges[p.Workload.UID].planned,
+			Problem:  "has more than one PodDisruptionBudget, and the eviction API then refuses every eviction: its node's drain will block" + notFirst(why),
 			Evidence: p.Budgets, Remedy: "kubectl get pdb -n " + p.Namespace + " " + names(p.Budgets) + " # and delete or narrow all but one of them",
 		})
 	}

@@ -1,6 +1,7 @@
 package preflight_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"testing"
 
@@ -24,7 +25,7 @@ func TestWhatIsRestartedFirstIsNotWarnedOf(t *testing.T) {
 	}
 	never := func(s *upgrade.Snapshot) {
 		b := s.State.Budgets["shop/web"]
-		b.Allowed, b.Needed = 0, 3
+		b.Allowed, b.Needed, b.Spec = 0, 3, json.RawMessage(`{"minAvailable":3}`)
 		s.State.Budgets["shop/web"] = b
 	}
 	rollout := func(change func(*upgrade.Rollout)) func(*upgrade.Snapshot) {
@@ -34,6 +35,14 @@ func TestWhatIsRestartedFirstIsNotWarnedOf(t *testing.T) {
 		return func(s *upgrade.Snapshot) {
 			for _, change := range changes {
 				change(s)
+			}
+		}
+	}
+	two := func(s *upgrade.Snapshot) {
+		s.State.Budgets["shop/all"] = s.State.Budgets["shop/web"]
+		for i := range s.State.Pods {
+			if s.State.Pods[i].Namespace == "shop" {
+				s.State.Pods[i].Budgets = []string{"shop/all", "shop/web"}
 			}
 		}
 	}
@@ -63,6 +72,7 @@ func TestWhatIsRestartedFirstIsNotWarnedOf(t *testing.T) {
 		"never evicted": {upgrade.SurgeNone, never, []string{"warning pdb-blocks " + blocks + ": the drain will block and the run pause"}},
 		"never evicted, and not restarted": {singles, both(never, rollout(func(r *upgrade.Rollout) { r.Paused = true })), []string{
 			"warning pdb-blocks " + blocks + ": the drain will block and the run pause; it is not restarted first, since its rollout is paused",
+			restarts + "; but if it is so still by then, its pods are evicted: its rollout is paused",
 		}},
 		"never evicted, but restarted": {singles, never, []string{
 			"info pdb-blocks " + blocks + ", and none is evicted: they leave with a restart of their Deployment", restarts,
@@ -83,14 +93,11 @@ func TestWhatIsRestartedFirstIsNotWarnedOf(t *testing.T) {
 				s.State.Pods[i].Budgets = nil
 			}
 		}, []string{restarts}},
-		"with two PDBs, restarted": {all, func(s *upgrade.Snapshot) {
-			s.State.Budgets["shop/all"] = s.State.Budgets["shop/web"]
-			for i := range s.State.Pods {
-				if s.State.Pods[i].Namespace == "shop" {
-					s.State.Pods[i].Budgets = []string{"shop/all", "shop/web"}
-				}
-			}
-		}, []string{restarts}},
+		"with two PDBs, restarted": {all, two, []string{restarts}},
+		"with two PDBs, and a rollout": {all, both(two, underWay), []string{
+			"warning overlapping-pdbs Pod shop/web-1 has more than one PodDisruptionBudget, and the eviction API then refuses every eviction: its node's drain will block; it is not restarted first, since " + fmt.Sprintf(unless, 3),
+			restarts + "; but if it is so still by then, its pods are evicted: " + fmt.Sprintf(unless, 3),
+		}},
 		"a permission that is missing": {singles, both(single, func(s *upgrade.Snapshot) {
 			s.Inventory.Permissions = []upgrade.Permission{{Verb: "patch", Group: "apps", Resource: "deployments", Why: "to restart", Only: upgrade.SurgeFirst}}
 		}), []string{

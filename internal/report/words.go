@@ -37,7 +37,7 @@ func Step(p upgrade.Plan, s upgrade.Step) string {
 	return string(s.Kind)
 }
 
-// restarts names the Deployments that are restarted, the first of many, with the pods that restart with them: "Deployment shop/web (3 pods, 2 of them elsewhere)".
+// restarts names the Deployments that are restarted, the first of many, with the pods that restart with them and what may speak against it: "Deployment shop/web (3 pods, 2 of them elsewhere)".
 func restarts(all []upgrade.Restart) string {
 	names := make([]string, len(all))
 	for i, r := range all {
@@ -46,6 +46,9 @@ func restarts(all []upgrade.Restart) string {
 			names[i] += fmt.Sprintf(", %d of them elsewhere", r.Elsewhere)
 		}
 		names[i] += ")"
+		if r.Unless != "" {
+			names[i] += ", unless " + r.Unless
+		}
 	}
 	return First(names, shownRestarts)
 }

@@ -103,7 +103,7 @@ func (p *Plan) restartedOn(pools map[string]string) func(Pod) bool {
 	first := map[at]bool{}
 	for _, pool := range p.Pools {
 		for _, r := range pool.Restarts {
-			first[at{pool.Name, r.Workload.UID}] = true
+			first[at{pool.Name, r.Workload.UID}] = r.Unless == "" // else they may be evicted
 		}
 	}
 	return func(pod Pod) bool { return len(first) > 0 && first[at{pools[pod.Node], pod.Workload.UID}] }

@@ -203,6 +203,14 @@ func BuildPlan(s Snapshot, o Options, inspect Inspector) (Plan, error) {
 			plan.Budgets[key] = s.State.Budgets[key].Spec
 		}
 	}
+	restarted := plan.restarted()
+	for _, pod := range s.State.Pods { // those that have no node yet, since they are being replaced in this moment
+		if _, ok := restarted[pod.Workload.UID]; ok && pod.Node == "" {
+			for _, key := range pod.Budgets {
+				plan.Budgets[key] = s.State.Budgets[key].Spec
+			}
+		}
+	}
 	var err error
 	if plan.Digest, err = digest(plan, s); err != nil {
 		return Plan{}, fmt.Errorf("digest of the plan: %w", err)

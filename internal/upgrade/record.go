@@ -51,17 +51,23 @@ func (r *Run) dropMoves(bytes int) {
 	r.Moves = kept
 }
 
-// dropRestarts leaves out what the plan says of restarts that were begun, since the run has noted these itself, and which pods have to leave by
-// them: if a process is killed meanwhile, those that leave unseen are not counted.
+// dropRestarts leaves out what the plan says of restarts that the run has noted itself, and which pods have to leave by them: if a process is killed
+// meanwhile, those that leave unseen are not counted. What the run has not noted yet, it knows from nowhere else.
 func (r *Run) dropRestarts() {
 	r.Steps, r.Plan.Pools = slices.Clone(r.Steps), slices.Clone(r.Plan.Pools)
+	noted := map[string]bool{}
+	for _, n := range r.Restarts {
+		noted[n.Pool+"/"+n.Workload.UID] = true
+	}
 	for i, s := range r.Steps {
 		if s.Kind != SurgeFirst || s.StartedAt == nil {
 			continue
 		}
 		for j := range r.Plan.Pools {
-			if r.Plan.Pools[j].Name == s.Pool {
-				r.Plan.Pools[j].Restarts = nil
+			if pool := &r.Plan.Pools[j]; pool.Name == s.Pool {
+				pool.Restarts = slices.DeleteFunc(slices.Clone(pool.Restarts), func(planned Restart) bool {
+					return noted[pool.Name+"/"+planned.Workload.UID]
+				})
 			}
 		}
 		if s.Baseline != nil {

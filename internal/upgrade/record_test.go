@@ -241,6 +241,39 @@ func TestADrainOfVeryManyNodesAtOnceFitsIntoTheRecord(t *testing.T) {
 	}
 }
 
+// TestRestartsThatWereNotNotedYetStayInTheRecord: the step's beginning is saved before the run notes what it restarts, and a process can be killed
+// in between.
+func TestRestartsThatWereNotNotedYetStayInTheRecord(t *testing.T) {
+	r := bigRun(10)
+	step := upgrade.NewStep(upgrade.SurgeFirst, "default-pool", "")
+	step.State, step.StartedAt = upgrade.StepRunning, &recordTime
+	r.Steps = append(r.Steps, step)
+	pool := &r.Plan.Pools[0]
+	for _, name := range []string{"noted", "new"} {
+		pool.Restarts = append(pool.Restarts, upgrade.Restart{Workload: upgrade.Ref{Kind: "Deployment", Namespace: "ns", Name: name, UID: name}, Pods: 1})
+	}
+	r.Restarts = []upgrade.Restarted{
+		{Workload: pool.Restarts[0].Workload, Pool: pool.Name, State: upgrade.RestartIntended},
+		{Workload: pool.Restarts[1].Workload, Pool: "another", State: upgrade.RestartDone},
+	}
+	whole, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The smallest record that still holds all that is needed.
+	var got *upgrade.Run
+	for limit := len(whole) - 1; ; limit -= 100 {
+		data, err := r.Encode(limit)
+		if err != nil {
+			break
+		}
+		got = decode(t, data)
+	}
+	if diff := cmp.Diff(pool.Restarts[1:], got.Plan.Pools[0].Restarts); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestARunThatCannotFitIsAnError(t *testing.T) {
 	r := bigRun(10)
 	if data, err := r.Encode(1000); err == nil || data != nil || !strings.Contains(err.Error(), "1000 are allowed") {

@@ -2,9 +2,12 @@ package upgrade
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // Restart is a Deployment whose pods leave a pool because it is restarted, as kubectl rollout restart does.
@@ -13,8 +16,9 @@ type Restart struct {
 	// Pods is how many of its pods are on the pool, and Elsewhere how many restart with them that need not.
 	Pods      int `json:"pods"`
 	Elsewhere int `json:"elsewhere,omitempty"`
-	// Unless is what has to be over by the time of the restart, or its pods are evicted: "a rollout of it is under way". It is empty if nothing is.
-	Unless string `json:"-"`
+	// Unless is what speaks against the restart now, and may not by the time of it; else its pods are evicted: "a rollout of it is under way". It is empty
+	// for nothing.
+	Unless string `json:"unless,omitempty"`
 }
 
 // Evicted is a Deployment that is not restarted first, and why: the end of a sentence that begins with "since".
@@ -39,19 +43,51 @@ func (b Budget) Never() bool {
 	return b.Allowed == 0 && b.Trouble == "" && b.Current && b.Expected > 0 && b.Needed >= b.Expected
 }
 
-// Lets tells whether a Deployment is one of those that the policy restarts if they can be. Pods are its pods.
-func (policy SurgePolicy) lets(w Workload, pods []*Pod, budgets map[string]Budget) bool {
+// keepsAll tells that the budget's rule lets none of so many pods go. Its status, which is behind whatever happens, does not count.
+func (b Budget) keepsAll(pods int) bool {
+	var rule struct{ MinAvailable, MaxUnavailable any }
+	if pods == 0 || json.Unmarshal(b.Spec, &rule) != nil {
+		return false
+	}
+	if rule.MaxUnavailable != nil {
+		return scaled(rule.MaxUnavailable, pods) == 0
+	}
+	return scaled(cmp.Or[any](rule.MinAvailable, 1.0), pods) >= pods
+}
+
+// scaled is a number of pods, or a part of so many ("50%"), rounded up, as the API has it in JSON.
+func scaled(value any, pods int) int {
+	switch v := value.(type) {
+	case float64:
+		return int(v)
+	case string:
+		percent, _ := strconv.Atoi(strings.TrimSuffix(v, "%")) // the API accepts nothing else
+		return (percent*pods + 99) / 100
+	}
+	return 0
+}
+
+// lets tells whether a Deployment is one of those that the policy restarts if they can be. Keeps tells the budgets that let none of their pods go.
+func (policy SurgePolicy) lets(w Workload, pods []*Pod, keeps func(budget string) bool) bool {
 	switch policy {
 	case SurgeDeployments:
 		return true
 	case SurgeSingletons:
-		return w.Wanted == 1 || slices.ContainsFunc(budgetsOver(pods), func(key string) bool { return budgets[key].Never() })
+		return w.Wanted == 1 || slices.ContainsFunc(budgetsOver(pods), keeps)
 	}
 	return false
 }
 
 // Unfit says why the Deployment cannot be replaced pod by pod without a gap, empty if it can, as far as itself tells.
 func (policy SurgePolicy) Unfit(w Workload) string {
+	if why := w.unfit(); why != "" {
+		return why
+	}
+	return policy.unfitNow(w)
+}
+
+// unfit is the part of Unfit that is so for as long as nobody changes the Deployment.
+func (w Workload) unfit() string {
 	r := w.Rollout
 	switch {
 	case r == nil:
@@ -60,16 +96,26 @@ func (policy SurgePolicy) Unfit(w Workload) string {
 		return "its annotation " + SurgeFirstAnnotation + " says never"
 	case r.Recreate:
 		return "its strategy is Recreate, which ends all old pods before the first new one begins"
-	case r.Surge == 0:
+	case r.Surge == 0 && w.Wanted > 0:
 		return "its maxSurge is 0, so that an old pod ends before a new one begins"
-	case r.Unavailable >= w.Wanted, policy == SurgeSingletons && r.Unavailable > 0:
-		return fmt.Sprintf("its maxUnavailable lets %d of its %d pods be away while it is rolled out", r.Unavailable, w.Wanted)
-	case r.Paused:
-		return "its rollout is paused"
 	case r.HostPorts:
 		return "its pods take ports of their nodes"
 	case r.ToleratesCordon:
 		return "its pods tolerate the cordon, and new ones may come back to the old nodes"
+	}
+	return ""
+}
+
+// unfitNow is the part of Unfit that comes and goes with its scale, which autoscalers set, and with what people do to a rollout.
+func (policy SurgePolicy) unfitNow(w Workload) string {
+	r := w.Rollout
+	switch {
+	case w.Wanted == 0:
+		return "it is scaled to 0"
+	case r.Unavailable >= w.Wanted, policy == SurgeSingletons && r.Unavailable > 0:
+		return fmt.Sprintf("its maxUnavailable lets %d of its %d pods be away while it is rolled out", r.Unavailable, w.Wanted)
+	case r.Paused:
+		return "its rollout is paused"
 	}
 	return ""
 }
@@ -85,6 +131,8 @@ func (w Workload) underWay() string {
 		return ""
 	case r.Stuck != "":
 		return fmt.Sprintf("its last rollout does not progress (%s)", r.Stuck)
+	case r.Updated >= w.Wanted && r.Available < w.Wanted:
+		return fmt.Sprintf("only %d of its %d pods are available", r.Available, w.Wanted)
 	}
 	return fmt.Sprintf("a rollout of it is under way (of %d pods %d are new and %d available)", w.Wanted, r.Updated, r.Available)
 }
@@ -126,11 +174,17 @@ type Standing struct {
 	pods map[string][]*Pod
 	// taken is how many pods of each budget the restarts that were taken may have away.
 	taken map[string]int
+	// here are the nodes that pods are to leave, and room is what those that are to take them have.
+	here map[string]bool
+	room *room
 }
 
-// NewStanding is the standing of a state in which nothing is restarted.
-func NewStanding(s State) *Standing {
-	st := &Standing{State: s, pods: map[string][]*Pod{}, taken: map[string]int{}}
+// NewStanding is the standing of a state in which nothing is restarted, for restarts that take pods from one pool to another.
+func NewStanding(s State, from, to string) *Standing {
+	st := &Standing{State: s, pods: map[string][]*Pod{}, taken: map[string]int{}, here: map[string]bool{}, room: roomOn(s, to)}
+	for _, n := range s.PoolNodes(from) {
+		st.here[n.Name] = true
+	}
 	for i := range s.Pods {
 		if p := &s.Pods[i]; p.Workload.UID != "" && !p.Finished && !p.Terminating() {
 			st.pods[p.Workload.UID] = append(st.pods[p.Workload.UID], p)
@@ -139,9 +193,13 @@ func NewStanding(s State) *Standing {
 	return st
 }
 
-// Take counts the pods that a restart of the Deployment may have away.
+// Take counts the pods that a restart of the Deployment may have away, and the room that it needs.
 func (s *Standing) Take(w Workload) {
-	if w.Rollout == nil || w.Rollout.Unavailable == 0 {
+	if w.Rollout == nil {
+		return
+	}
+	s.room.take(s.needs(w))
+	if w.Rollout.Unavailable == 0 {
 		return
 	}
 	for _, key := range budgetsOver(s.pods[w.UID]) {
@@ -160,13 +218,35 @@ func (s *Standing) NotNow(policy SurgePolicy, w Workload) string {
 			return fmt.Sprintf("its pods have a volume that one node at a time can attach (%s)", p.Disks[0])
 		}
 	}
-	return below(w, budgetsOver(pods), func(key string) int {
+	why := below(w, budgetsOver(pods), func(key string) int {
 		b, ok := s.Budgets[key]
 		if !ok || !b.Current || b.Trouble != "" {
 			return 0
 		}
 		return min(b.Expected, b.Healthy) - b.Needed - s.taken[key]
 	})
+	if why == "" && !s.room.has(s.needs(w)) {
+		why = noRoom
+	}
+	return why
+}
+
+// noRoom says why a Deployment is not restarted whose new pods do not fit.
+const noRoom = "its new pods find no room on the new nodes beside those of the others that are restarted"
+
+// needs is what each of its new pods asks for, and how many of them there are in the end or meanwhile: all that are here have moved in the end, and
+// meanwhile there are a few more of those that are elsewhere.
+func (s *Standing) needs(w Workload) (each Resources, n int) {
+	here, elsewhere := 0, 0
+	for _, p := range s.pods[w.UID] {
+		each = p.Requests
+		if s.here[p.Node] {
+			here++
+		} else {
+			elsewhere++
+		}
+	}
+	return each, here + min(w.Rollout.Surge, elsewhere)
 }
 
 // Any tells that one of the workload's pods is as is asked.
@@ -174,35 +254,21 @@ func (s *Standing) Any(workload string, is func(Pod) bool) bool {
 	return slices.ContainsFunc(s.pods[workload], func(p *Pod) bool { return is(*p) })
 }
 
-// chooseRestarts says for each pool that is migrated which Deployments are restarted, and which would be and are evicted. What passes by itself
-// until then, such as a rollout under way, does not count: an approved plan must not depend on it.
+// chooseRestarts says for each pool that is migrated which Deployments are restarted, and which would be and are evicted. Which they are depends only on
+// what people have set: an approved plan must not depend on what passes by itself, such as a rollout under way, a PodDisruptionBudget's status, the
+// scale, or the room on nodes. That is told, and counts when a restart's turn comes.
 func chooseRestarts(p *Plan, s Snapshot) {
 	if p.Options.SurgeFirst == SurgeNone || p.Options.SurgeFirst == "" {
 		return
 	}
-	pools := map[string]string{}
-	for _, n := range s.State.Nodes {
-		pools[n.Name] = n.Pool
-	}
-	of, on := map[string][]*Pod{}, map[string]map[string]int{}
-	for i := range s.State.Pods {
-		pod := &s.State.Pods[i]
-		if pod.Workload.Kind != "Deployment" || pod.Finished || pod.Terminating() {
-			continue
-		}
-		uid, pool := pod.Workload.UID, pools[pod.Node]
-		of[uid] = append(of[uid], pod)
-		if on[pool] == nil {
-			on[pool] = map[string]int{}
-		}
-		on[pool][uid]++
-	}
+	of, on := deploymentPods(s, p.Pools)
+	keeps := keepers(s.State)
 	for i := range p.Pools {
 		pool := &p.Pools[i]
 		if pool.Action != Migrate {
 			continue
 		}
-		c := chooser{Snapshot: s, policy: p.Options.SurgeFirst, of: of, room: newRoom(s, *pool), taken: map[string]int{}}
+		c := chooser{Snapshot: s, policy: p.Options.SurgeFirst, of: of, room: newRoom(s, *pool), taken: map[string]int{}, keeps: keeps}
 		uids := slices.SortedFunc(maps.Keys(on[pool.Name]), func(a, b string) int {
 			x, y := of[a][0].Workload, of[b][0].Workload
 			return cmp.Or(cmp.Compare(x.Namespace, y.Namespace), cmp.Compare(x.Name, y.Name), cmp.Compare(a, b))
@@ -211,6 +277,96 @@ func chooseRestarts(p *Plan, s Snapshot) {
 			c.consider(pool, uid, on[pool.Name][uid])
 		}
 	}
+}
+
+// deploymentPods are the pods of each Deployment, by its UID, and how many of them are on each pool. Where the only pod of one is being replaced, that
+// one counts: in this moment it is stopping, or has no node yet and may get one of the pool.
+func deploymentPods(s Snapshot, plans []PoolPlan) (of map[string][]*Pod, on map[string]map[string]int) {
+	pools := map[string]string{}
+	for _, n := range s.State.Nodes {
+		pools[n.Name] = n.Pool
+	}
+	of, on = map[string][]*Pod{}, map[string]map[string]int{}
+	count := func(pool string, uid string, n int) {
+		if on[pool] == nil {
+			on[pool] = map[string]int{}
+		}
+		on[pool][uid] += n
+	}
+	var homeless []*Pod
+	bound, stopping := map[string]bool{}, map[string][]*Pod{}
+	for i := range s.State.Pods {
+		pod := &s.State.Pods[i]
+		uid := pod.Workload.UID
+		switch {
+		case pod.Workload.Kind != "Deployment" || pod.Finished:
+			continue
+		case pod.Node == "":
+			homeless = append(homeless, pod)
+		case pod.Terminating():
+			count(pools[pod.Node], uid, 0)
+			stopping[uid] = append(stopping[uid], pod)
+		default:
+			count(pools[pod.Node], uid, 1)
+		}
+		bound[uid] = bound[uid] || pod.Node != ""
+		if !pod.Terminating() {
+			of[uid] = append(of[uid], pod)
+		}
+	}
+	for uid, pods := range stopping {
+		if of[uid] == nil {
+			of[uid] = pods
+		}
+	}
+	for _, pod := range homeless {
+		if i := slices.IndexFunc(plans, func(p PoolPlan) bool { return p.Action == Migrate && mayComeTo(s, pod, p.Name) }); i >= 0 && !bound[pod.Workload.UID] {
+			count(plans[i].Name, pod.Workload.UID, 1)
+		}
+	}
+	return of, on
+}
+
+// mayComeTo tells that the pod's node selector lets it onto a node of the pool.
+func mayComeTo(s Snapshot, pod *Pod, pool string) bool {
+	shape := s.Inventory.Pods[pod.UID]
+	return slices.ContainsFunc(s.State.PoolNodes(pool), func(n Node) bool {
+		labels := s.Inventory.Nodes[n.Name].Labels
+		for key, value := range shape.selector() {
+			if labels[key] != value {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// selector is the node selector of the pod, none if it is not known.
+func (p *PodShape) selector() map[string]string {
+	if p == nil {
+		return nil
+	}
+	return p.NodeSelector
+}
+
+// keepers tells the budgets whose rules let none of the pods go that they select, as many as their workloads want.
+func keepers(s State) func(budget string) bool {
+	pods, seen := map[string]int{}, map[string]bool{}
+	for i := range s.Pods {
+		p := &s.Pods[i]
+		for _, key := range p.Budgets {
+			w, ok := s.Workloads[p.Workload.UID]
+			switch {
+			case p.Finished:
+			case !ok || w.Wanted == Unknown:
+				pods[key]++
+			case !seen[key+" "+w.UID]:
+				seen[key+" "+w.UID] = true
+				pods[key] += w.Wanted
+			}
+		}
+	}
+	return func(key string) bool { return s.Budgets[key].keepsAll(pods[key]) }
 }
 
 // chooser chooses the restarts of one pool.
@@ -222,22 +378,20 @@ type chooser struct {
 	room *room
 	// taken is how many pods of each budget the restarts that were chosen may have away.
 	taken map[string]int
+	keeps func(budget string) bool
 }
 
 // consider takes a Deployment with so many pods on the pool.
 func (c *chooser) consider(pool *PoolPlan, uid string, here int) {
 	w, pods := c.State.Workloads[uid], c.of[uid]
-	if w.Wanted <= 0 || !c.policy.lets(w, pods, c.State.Budgets) {
+	if w.Wanted <= 0 || !c.policy.lets(w, pods, c.keeps) {
 		return
 	}
-	if why := c.against(w, pods, here); why != "" {
+	if why := c.against(w, pods); why != "" {
 		pool.Evicted = append(pool.Evicted, Evicted{w.Ref, why})
 		return
 	}
-	for _, key := range budgetsOver(pods) {
-		c.taken[key] += w.Rollout.Unavailable
-	}
-	pool.Restarts = append(pool.Restarts, Restart{Workload: w.Ref, Pods: here, Elsewhere: len(pods) - here, Unless: w.underWay()})
+	pool.Restarts = append(pool.Restarts, Restart{Workload: w.Ref, Pods: here, Elsewhere: len(pods) - min(here, len(pods)), Unless: c.againstNow(w, pods, here)})
 }
 
 // Provided tells of a namespace of what the provider itself runs in a cluster: GKE has several workloads of one replica in every one, and nobody
@@ -246,18 +400,24 @@ func Provided(namespace string) bool {
 	return slices.Contains([]string{"kube-system", "gmp-system", "gke-managed-system", "gke-managed-cim"}, namespace)
 }
 
-// against says what speaks against restarting the Deployment, empty for nothing.
-func (c *chooser) against(w Workload, pods []*Pod, here int) string {
+// against says what speaks against restarting the Deployment for as long as nobody changes that, empty for nothing.
+func (c *chooser) against(w Workload, pods []*Pod) string {
 	if Provided(w.Namespace) {
 		return "it is the provider's own"
 	}
-	if why := c.policy.Unfit(w); why != "" {
+	if why := w.unfit(); why != "" {
 		return why
 	}
-	if why := c.holdsDisk(w, pods); why != "" {
+	return c.holdsDisk(w, pods)
+}
+
+// againstNow says what speaks against it in this moment, and counts what it takes if nothing does.
+func (c *chooser) againstNow(w Workload, pods []*Pod, here int) string {
+	if why := c.policy.Changed(w); why != "" {
 		return why
 	}
-	why := below(w, budgetsOver(pods), func(key string) int {
+	keys := budgetsOver(pods)
+	why := below(w, keys, func(key string) int {
 		b, ok := c.State.Budgets[key]
 		if !ok || b.Trouble != "" {
 			return 0
@@ -272,8 +432,11 @@ func (c *chooser) against(w Workload, pods []*Pod, here int) string {
 		requests = shape.Requests
 	}
 	// In the end all that are here have moved, and meanwhile there are a few more of those that are elsewhere.
-	if !c.room.take(requests, here+min(w.Rollout.Surge, len(pods)-here)) {
-		return "its new pods find no room on the new nodes beside those of the others that are restarted"
+	if !c.room.take(requests, here+min(w.Rollout.Surge, max(0, len(pods)-here))) {
+		return noRoom
+	}
+	for _, key := range keys {
+		c.taken[key] += w.Rollout.Unavailable
 	}
 	return ""
 }
@@ -350,6 +513,35 @@ func newRoom(s Snapshot, p PoolPlan) *room {
 		r.free = append(r.free, free)
 	}
 	return r
+}
+
+// roomOn is the room on the nodes of a pool as they are, of which nothing is known if there are none. Cordoned ones count: on the way back the cordon
+// was undone a moment ago.
+func roomOn(s State, pool string) *room {
+	r, at := &room{}, map[string]int{}
+	for _, n := range s.PoolNodes(pool) {
+		if n.Ready && n.Allocatable != nil {
+			at[n.Name], r.known = len(r.free), true
+			r.free = append(r.free, maps.Clone(n.Allocatable))
+		}
+	}
+	for i := range s.Pods {
+		if p := &s.Pods[i]; !p.Finished {
+			if node, ok := at[p.Node]; ok {
+				r.free[node] = r.free[node].less(p.Requests, 1)
+			}
+		}
+	}
+	return r
+}
+
+// has tells that there is room for n pods.
+func (r *room) has(each Resources, n int) bool {
+	tried := &room{known: r.known, next: r.next}
+	for _, free := range r.free {
+		tried.free = append(tried.free, maps.Clone(free))
+	}
+	return tried.take(each, n)
 }
 
 // take reserves room for n pods, if there is so much.

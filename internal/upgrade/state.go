@@ -131,8 +131,9 @@ type Rollout struct {
 	Complete           bool
 	// RestartedAt is the pod template's annotation kubectl.kubernetes.io/restartedAt, empty for none.
 	RestartedAt string
-	// Stuck is Kubernetes' word that the rollout does not progress, empty while it does.
-	Stuck string
+	// Stuck is Kubernetes' word that the rollout does not progress, empty while it does, and Failing that it cannot make a pod (a quota, a webhook),
+	// empty while it can.
+	Stuck, Failing string
 }
 
 // Unknown stands for a number that could not be read.
