@@ -3,7 +3,9 @@ package preflight_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -157,12 +159,14 @@ func planOf(tb testing.TB, s upgrade.Snapshot) upgrade.Plan {
 }
 
 // TestPlansOfLargeClustersAreQuick: what a person waits for a plan of 5,000 nodes and 150,000 pods, beside reading the cluster, and what
-// memory it takes. It grows with the cluster, not with its square. The best of three counts, since machines have other things to do.
+// memory it takes. It grows with the cluster, not with its square. The best of three counts, since machines have other things to do; and
+// since some are several times faster than others, the limit is in those of a fixed piece of work: a plan takes about six times as long.
 func TestPlansOfLargeClustersAreQuick(t *testing.T) {
 	if testing.Short() {
 		t.Skip("plans for clusters of 5,000 nodes")
 	}
-	const slowest, largest = 3 * time.Second, 1 << 30
+	const largest = 1 << 30
+	slowest := 9 * yardstick()
 	best := func(s upgrade.Snapshot, want upgrade.Verdict) time.Duration {
 		took := time.Hour
 		for range 3 {
@@ -197,7 +201,22 @@ func TestPlansOfLargeClustersAreQuick(t *testing.T) {
 	if m.Sys > largest {
 		t.Errorf("the process has taken %d MiB", m.Sys>>20)
 	}
-	t.Logf("500 nodes %s, 5,000 nodes %s, 5,000 nodes that do not fit %s, with a label put by hand %s, %d MiB", small, fits, blocked, lost, m.Sys>>20)
+	t.Logf("of %s: 500 nodes %s, 5,000 nodes %s, 5,000 nodes that do not fit %s, with a label put by hand %s, %d MiB", slowest, small, fits, blocked, lost, m.Sys>>20)
+}
+
+// yardstick is how long this machine takes for work like a plan's: strings, maps and sorting.
+func yardstick() time.Duration {
+	took := time.Hour
+	for range 3 {
+		began := time.Now()
+		count := map[string]int{}
+		for i := range 500_000 {
+			count[fmt.Sprintf("pod-%d", i*7919%500_009)]++
+		}
+		slices.Sort(slices.Collect(maps.Keys(count)))
+		took = min(took, time.Since(began))
+	}
+	return took
 }
 
 // labelled has a label put by hand on the pool's nodes, which all pods select, and every other node in a pool that stays.
