@@ -63,9 +63,10 @@ func TestCreatedPoolHasNodesThatLookLikeGKEs(t *testing.T) {
 			}
 		}
 		wantAnnotations := map[string]string{
-			lab.AnnotationStartUp:        "2s",
-			lab.AnnotationKubeletVersion: "v" + master,
-			lab.AnnotationAllocatable:    "cpu=4,memory=32Gi,pods=110",
+			lab.AnnotationStartUp:                                    "2s",
+			lab.AnnotationKubeletVersion:                             "v" + master,
+			lab.AnnotationAllocatable:                                "cpu=4,memory=32Gi,pods=110",
+			"volumes.kubernetes.io/controller-managed-attach-detach": "true",
 		}
 		if diff := cmp.Diff(wantAnnotations, n.Annotations); diff != "" {
 			t.Errorf("annotations (-want +got):\n%s", diff)
