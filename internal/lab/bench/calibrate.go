@@ -14,6 +14,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+	watchtools "k8s.io/client-go/tools/watch"
 
 	"github.com/upshift-k8s/upshift/internal/lab"
 )
@@ -92,11 +94,15 @@ func calibrate(ctx context.Context, env environment) (c calibration, err error) 
 
 // evictAlone evicts the only pod of the cluster again and again, and says what each took beyond its start-up, in seconds.
 func evictAlone(ctx context.Context, client *kubernetes.Clientset, w workload, n int) ([]float64, error) {
+	before, err := client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
 	d := w.object("lone", 0, group{kind: deployments, replicas: 1})
 	if err := create(ctx, client, d); err != nil {
 		return nil, err
 	}
-	events, err := client.CoreV1().Pods(namespace).Watch(ctx, metav1.ListOptions{})
+	events, err := follow(ctx, client, before.ResourceVersion, "")
 	if err != nil {
 		return nil, err
 	}
@@ -123,13 +129,23 @@ func evictAlone(ctx context.Context, client *kubernetes.Clientset, w workload, n
 	return took, client.AppsV1().Deployments(namespace).Delete(ctx, "lone", metav1.DeleteOptions{})
 }
 
+// follow tells of the pods that change from a resource version on. The API server may end a watch at any time; it is gone on with where it was.
+func follow(ctx context.Context, client kubernetes.Interface, from, selector string) (watch.Interface, error) {
+	return watchtools.NewRetryWatcherWithContext(ctx, from, &cache.ListWatch{
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			o.LabelSelector = selector
+			return client.CoreV1().Pods(namespace).Watch(ctx, o)
+		},
+	})
+}
+
 // nextReady waits for a Ready pod that is none of the old ones, and is its name.
 func nextReady(ctx context.Context, events watch.Interface, old map[string]bool) (string, error) {
 	for {
 		select {
 		case e, open := <-events.ResultChan():
 			if !open {
-				return "", errors.New("the API server ended the watch")
+				return "", errors.New("the watch has ended for good")
 			}
 			if p, ok := e.Object.(*corev1.Pod); ok && e.Type != watch.Deleted && !old[p.Name] && p.DeletionTimestamp == nil && podReady(p) {
 				return p.Name, nil
@@ -171,7 +187,7 @@ func storm(ctx context.Context, client *kubernetes.Clientset, w workload, n int)
 	if err != nil {
 		return 0, err
 	}
-	events, err := client.CoreV1().Pods(namespace).Watch(ctx, metav1.ListOptions{LabelSelector: appLabel + "=storm", ResourceVersion: pods.ResourceVersion})
+	events, err := follow(ctx, client, pods.ResourceVersion, appLabel+"=storm")
 	if err != nil {
 		return 0, err
 	}
