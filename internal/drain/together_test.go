@@ -53,7 +53,7 @@ func TestAWorkloadThatWasDownWhenTheDrainBeganIsHeldToWhatItHasSince(t *testing.
 	}
 }
 
-// TestAWorkloadThatGrowsIsHeldToWhatItHas, and one of a kind that is not listed to what it had when it lost its first pod.
+// TestAWorkloadThatGrowsOrShrinksBeforeItsTurnIsHeldToWhatItHas, and one of a kind that is not listed to what it had when it lost its first pod.
 func TestAWorkloadThatGrowsOrShrinksBeforeItsTurnIsHeldToWhatItHas(t *testing.T) {
 	s := together(t, 2, "a", "b")
 	s.workload("CloneSet/big", 4, "a", "x", "x", "x")
@@ -227,7 +227,7 @@ func TestABudgetIsBlamedOnlyWhereItIsInTheWay(t *testing.T) {
 	}
 }
 
-// TestAnAPIThatHasTooMuchToDoIsLeftAloneByAll.
+// TestAnAPIThatHasTooMuchToDoIsLeftAloneByAll: it asks for patience of everybody, not of the one pod whose eviction it could not take.
 func TestAnAPIThatHasTooMuchToDoIsLeftAloneByAll(t *testing.T) {
 	s := newScene(t)
 	s.workload("web", 1, "old")
