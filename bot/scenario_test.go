@@ -27,7 +27,12 @@ import (
 )
 
 // TestScenarios has people talk to the built bot in an emulated Slack, about a real control plane, each scenario a cluster of its own.
-func TestScenarios(t *testing.T) {
+func TestScenarios(t *testing.T) { runScenarios(t, "testdata/lab") }
+
+// TestScenariosAlone are those that measure how fast the bot answers: each has the machine to itself.
+func TestScenariosAlone(t *testing.T) { runScenarios(t, "testdata/alone") }
+
+func runScenarios(t *testing.T, dir string) {
 	if testing.Short() {
 		t.Skip("needs the lab")
 	}
@@ -38,7 +43,7 @@ func TestScenarios(t *testing.T) {
 		t.Fatal(err) // once and here, rather than in each scenario
 	}
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata/lab", Cmds: commands(),
+		Dir: dir, Cmds: commands(),
 		Setup: func(env *testscript.Env) error {
 			scenario.Setup(env, bin)
 			env.Setenv("INPUT_SURGE-FIRST", "none") // as in the bot's configuration: they are about drains that something blocks

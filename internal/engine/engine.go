@@ -47,9 +47,9 @@ type Lock interface {
 	// Hold returns a context for one change, which ends before the right can be another's. It does not call the API; its error
 	// says why nothing may be changed now.
 	Hold(ctx context.Context) (context.Context, context.CancelFunc, error)
-	// Confirm is Hold after having asked the API whether the right is still ours. It waits while the API is away. A caller who
-	// does not know what came of the change ends ctx before it calls the CancelFunc.
-	Confirm(ctx context.Context) (context.Context, context.CancelFunc, error)
+	// Confirm is Hold after having asked the API, within the given time before the call or else by it, whether the right is still ours. It waits
+	// while the API is away. A caller who does not know what came of the change ends ctx before it calls the CancelFunc.
+	Confirm(ctx context.Context, within time.Duration) (context.Context, context.CancelFunc, error)
 }
 
 // Record keeps a run where another process finds it.

@@ -35,15 +35,15 @@ func (f fenced) held(ctx context.Context, do func(context.Context) upgrade.Answe
 }
 
 func (f fenced) Cordon(ctx context.Context, node, run string) error {
-	return confirmed(ctx, f.lock, func(ctx context.Context) error { return f.Cluster.Cordon(ctx, node, run) })
+	return confirmed(ctx, f.lock, burst, func(ctx context.Context) error { return f.Cluster.Cordon(ctx, node, run) })
 }
 
 func (f fenced) Uncordon(ctx context.Context, node string) error {
-	return confirmed(ctx, f.lock, func(ctx context.Context) error { return f.Cluster.Uncordon(ctx, node) })
+	return confirmed(ctx, f.lock, burst, func(ctx context.Context) error { return f.Cluster.Uncordon(ctx, node) })
 }
 
 func (f fenced) Restart(ctx context.Context, deployment upgrade.Ref, decide func(upgrade.Workload) (at string, change bool)) error {
-	return confirmed(ctx, f.lock, func(ctx context.Context) error { return f.Cluster.Restart(ctx, deployment, decide) })
+	return confirmed(ctx, f.lock, burst, func(ctx context.Context) error { return f.Cluster.Restart(ctx, deployment, decide) })
 }
 
 // fencedProvider is a provider that changes pools only while the lock is held.
@@ -55,7 +55,7 @@ type fencedProvider struct {
 func (e *Engine) provider() fencedProvider { return fencedProvider{e.Provider, e} }
 
 func (f fencedProvider) confirmed(ctx context.Context, do func(context.Context) error) error {
-	err := confirmed(ctx, f.engine.Lock, do)
+	err := confirmed(ctx, f.engine.Lock, 0, do)
 	if err != nil && !errors.As(err, new(*upgrade.Busy)) {
 		f.engine.givenUp = time.Now()
 	}
@@ -87,6 +87,9 @@ func (f fencedProvider) SetAutoscaling(ctx context.Context, pool string, a upgra
 }
 
 const (
+	// burst is how long a confirmation serves for changes of the cluster that come one after another, as the cordons of a pool do. They can be undone,
+	// and can be another's no sooner than any: by the lease's own time.
+	burst = time.Second
 	// confirmations bounds how often a change is attempted whose time runs out: some minutes in all. While the Kubernetes API is
 	// away the lock is not confirmed, so that is not counted.
 	confirmations = 10
@@ -94,14 +97,14 @@ const (
 	lastCalls = 750 * time.Millisecond
 )
 
-// confirmed makes a change once the lock is confirmed. When the time for which it was confirmed runs out first, what came of the
+// confirmed makes a change once the lock is confirmed, or was within some time before. When the time for which it was confirmed runs out first, what came of the
 // change is not known; it is attempted again, and looks first.
-func confirmed(ctx context.Context, lock Lock, do func(context.Context) error) error {
+func confirmed(ctx context.Context, lock Lock, within time.Duration, do func(context.Context) error) error {
 	calls, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
 	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastCalls, giveUp) })()
 	for try := 1; ; try++ {
-		late, err := confirmOnce(ctx, calls, lock, do)
+		late, err := confirmOnce(ctx, calls, lock, within, do)
 		if err == nil || !late || try == confirmations {
 			return err
 		}
@@ -109,10 +112,10 @@ func confirmed(ctx context.Context, lock Lock, do func(context.Context) error) e
 }
 
 // confirmOnce makes one attempt, and tells whether its time ran out.
-func confirmOnce(ctx, calls context.Context, lock Lock, do func(context.Context) error) (late bool, err error) {
+func confirmOnce(ctx, calls context.Context, lock Lock, within time.Duration, do func(context.Context) error) (late bool, err error) {
 	attempt, over := context.WithCancel(calls)
 	defer over()
-	held, cancel, err := lock.Confirm(attempt)
+	held, cancel, err := lock.Confirm(attempt, within)
 	if err != nil {
 		return false, err
 	}

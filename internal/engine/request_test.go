@@ -530,13 +530,13 @@ type lost struct {
 	cancel context.CancelCauseFunc
 }
 
-func (l *lost) Confirm(ctx context.Context) (context.Context, context.CancelFunc, error) {
+func (l *lost) Confirm(ctx context.Context, within time.Duration) (context.Context, context.CancelFunc, error) {
 	if l.left--; l.left < 0 {
 		err := &upgrade.Halt{Problem: "the lease is somebody else's by now"}
 		l.cancel(err)
 		return nil, nil, err
 	}
-	return l.free.Confirm(ctx)
+	return l.free.Confirm(ctx, within)
 }
 
 func TestARunThatLostItsLeaseChangesAndWritesNothingMore(t *testing.T) {

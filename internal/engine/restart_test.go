@@ -492,9 +492,9 @@ type confirming struct {
 	times int
 }
 
-func (c *confirming) Confirm(ctx context.Context) (context.Context, context.CancelFunc, error) {
+func (c *confirming) Confirm(ctx context.Context, within time.Duration) (context.Context, context.CancelFunc, error) {
 	c.times++
-	return c.free.Confirm(ctx)
+	return c.free.Confirm(ctx, within)
 }
 
 // TestTheLockIsConfirmedForARestart, as for each other change that nothing else guards.

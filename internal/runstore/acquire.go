@@ -81,7 +81,7 @@ func (l *Lock) take(ctx context.Context, meanwhile func(string)) error {
 				return &Held{Holder: heldBy(lease), Renewed: renewed(lease)}
 			}
 			if now.Sub(since) < duration {
-				if err := pause(ctx, l.store.timing.renew/4); err != nil {
+				if err := pause(ctx, lookPause); err != nil {
 					return err
 				}
 				continue
@@ -150,7 +150,7 @@ func (l *Lock) tryTake(ctx context.Context, lease *coordinationv1.Lease) error {
 	} else {
 		taken, err = l.store.leases.Update(ctx, lease, metav1.UpdateOptions{})
 	}
-	l.validUntil = l.until(sent)
+	l.attempted, l.validUntil = sent, l.until(sent)
 	if err != nil {
 		return err
 	}

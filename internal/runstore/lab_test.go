@@ -169,7 +169,7 @@ func writeWaits(t *testing.T, c labCase) {
 	if err != nil || got.NodesDrained != 1 {
 		t.Errorf("read %+v, %v", got, err)
 	}
-	held, cancel, err := l.Confirm(t.Context())
+	held, cancel, err := l.Confirm(t.Context(), 0)
 	if err != nil || held.Err() != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +207,7 @@ func requestIsSeen(t *testing.T, c labCase) {
 }
 
 func deadHolder(t *testing.T, c labCase) {
-	quick := timing{duration: 3 * time.Second, renew: 200 * time.Millisecond, call: time.Second, margin: time.Second, outage: time.Second}
+	quick := timing{duration: 3 * time.Second, renew: 200 * time.Millisecond, retry: 200 * time.Millisecond, call: time.Second, margin: time.Second, outage: time.Second}
 	s, other := c.open(t), c.open(t)
 	s.timing, other.timing = quick, quick
 	ctx, die := context.WithCancel(t.Context())

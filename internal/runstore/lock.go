@@ -19,8 +19,8 @@ import (
 type timing struct {
 	// duration is how long a lease that nobody renews is respected.
 	duration time.Duration
-	// renew is the time between renewals, and call how long one may take.
-	renew, call time.Duration
+	// renew is the time between renewals, retry that after one that failed, and call how long one may take.
+	renew, retry, call time.Duration
 	// margin is kept free before the lease can be another's: a change that was sent has taken effect, or never will, that long
 	// after its sender gave it up.
 	margin time.Duration
@@ -29,8 +29,11 @@ type timing struct {
 }
 
 // usual: a lease of 30 s survives hiccups of an API server and delays a successor no longer than people wait without asking
-// why. Renewing every 2 s, as client-go's leader election does, shows within as much that a holder is alive.
-var usual = timing{duration: 30 * time.Second, renew: 2 * time.Second, call: 5 * time.Second, margin: 5 * time.Second, outage: 5 * time.Second}
+// why. Renewing every 5 s shows within as much that a holder is alive, and leaves four more attempts before the lease counts as lost. Those come
+// every 2 s, as client-go's leader election makes them.
+var usual = timing{
+	duration: 30 * time.Second, renew: 5 * time.Second, retry: 2 * time.Second, call: 5 * time.Second, margin: 5 * time.Second, outage: 5 * time.Second,
+}
 
 // Lock is the right to change the cluster, for as long as its Context is alive. It is safe for concurrent use.
 type Lock struct {
@@ -47,6 +50,8 @@ type Lock struct {
 
 	mu    sync.Mutex
 	lease *coordinationv1.Lease
+	// attempted is when a renewal was last sent.
+	attempted time.Time
 	// validUntil is when, by this machine's own clock, another may take the lease if it is not renewed, less the margin.
 	validUntil time.Time
 	// failing is since when renewals fail, zero if they do not, and failure the latest error.
@@ -82,9 +87,21 @@ func (l *Lock) Outages() <-chan upgrade.Outage { return l.outages }
 // keep renews the lease until the lock's context ends.
 func (l *Lock) keep() {
 	defer close(l.stopped)
-	for pause(l.ctx, l.store.timing.renew) == nil {
-		_ = l.renewOnce(l.ctx) // what came of it is noted there
+	for pause(l.ctx, l.rest()) == nil {
+		if l.rest() <= 0 { // else a change was confirmed meanwhile, which renews it too
+			_ = l.renewOnce(l.ctx) // what came of it is noted there
+		}
 	}
+}
+
+// rest is how long it is until the next renewal.
+func (l *Lock) rest() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.failing.IsZero() {
+		return time.Until(l.attempted.Add(l.store.timing.renew))
+	}
+	return time.Until(l.attempted.Add(l.store.timing.retry))
 }
 
 // renewOnce renews the lease by compare-and-swap. Its error is a Halt if the lease is another's.
@@ -119,9 +136,9 @@ func (l *Lock) renewOnce(ctx context.Context) error {
 
 func (l *Lock) tryRenew(ctx context.Context) error {
 	l.mu.Lock()
-	lease := l.lease.DeepCopy()
+	lease, sent := l.lease.DeepCopy(), time.Now()
+	l.attempted = sent
 	l.mu.Unlock()
-	sent := time.Now()
 	now := metav1.NewMicroTime(sent)
 	lease.Spec.RenewTime = &now
 	ctx, cancel := context.WithTimeout(ctx, l.store.timing.call)
@@ -202,12 +219,15 @@ func (l *Lock) Hold(ctx context.Context) (context.Context, context.CancelFunc, e
 	return held, cancel, nil
 }
 
-// Confirm is Hold after the lease has been renewed just now. It waits while the API is away. A change whose context is over when
-// its cancel function is called was given up. Who loses the answer to a change ends ctx before that.
-func (l *Lock) Confirm(ctx context.Context) (context.Context, context.CancelFunc, error) {
+// Confirm is Hold after the lease has been renewed: within the given time before the call, or else by it. It waits while the API is away. A change
+// whose context is over when its cancel function is called was given up. Who loses the answer to a change ends ctx before that.
+func (l *Lock) Confirm(ctx context.Context, within time.Duration) (context.Context, context.CancelFunc, error) {
 	err := patiently(ctx, func() error {
 		if l.ctx.Err() != nil {
 			return &upgrade.Halt{Problem: l.cause().Error()}
+		}
+		if l.renewedWithin(within) {
+			return nil
 		}
 		return l.renewOnce(ctx)
 	})
@@ -229,6 +249,12 @@ func (l *Lock) Confirm(ctx context.Context) (context.Context, context.CancelFunc
 		}
 		cancel()
 	}, nil
+}
+
+func (l *Lock) renewedWithin(d time.Duration) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Now().Before(l.validUntil.Add(d - l.store.timing.duration + l.store.timing.margin))
 }
 
 // Release ends the lock and frees the lease for others, once a change that was given up can take effect no more: the next holder

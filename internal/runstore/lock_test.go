@@ -198,7 +198,7 @@ func TestALostLeaseHaltsItsHolder(t *testing.T) {
 				wantHalt(t, context.Cause(l.Context()), c.want)
 				_, _, err := l.Hold(t.Context())
 				wantHalt(t, err, c.want)
-				_, _, err = l.Confirm(t.Context())
+				_, _, err = l.Confirm(t.Context(), 0)
 				wantHalt(t, err, c.want)
 				if err := l.Release(t.Context()); err != nil {
 					t.Error(err)
@@ -226,8 +226,46 @@ func TestHoldTrustsTheClockAndConfirmAsks(t *testing.T) {
 			t.Fatal(err)
 		}
 		cancel()
-		_, _, err = l.Confirm(t.Context())
+		_, _, err = l.Confirm(t.Context(), 0)
 		wantHalt(t, err, "somebody else's by now: bob")
+	})
+}
+
+// TestALeaseIsRenewedNoOftenerThanNeeded, since each renewal is a write that every API server's store keeps.
+func TestALeaseIsRenewedNoOftenerThanNeeded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		l := acquire(t.Context(), t, m.client().store(), alice)
+		confirm := func(within time.Duration) {
+			t.Helper()
+			_, cancel, err := l.Confirm(t.Context(), within)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cancel()
+		}
+		start, before := time.Now(), m.now()
+		for range 100 {
+			confirm(time.Second)
+			time.Sleep(5 * time.Millisecond)
+		}
+		if writes := m.now() - before; writes != 0 {
+			t.Errorf("%d renewals for changes right after it was taken, want none", writes)
+		}
+		confirm(0)
+		if writes := m.now() - before; writes != 1 {
+			t.Errorf("%d renewals for a change that asks, want 1", writes)
+		}
+		time.Sleep(usual.renew - time.Second)
+		confirm(time.Second)
+		time.Sleep(usual.renew - time.Second) // the renewal that was due in between has been made by that
+		if writes := m.now() - before; writes != 2 {
+			t.Errorf("%d renewals in %s, want 2", writes, time.Since(start))
+		}
+		time.Sleep(time.Minute)
+		if writes := m.now() - before; writes != 2+12 {
+			t.Errorf("%d renewals in the minute after, want 12", writes-2)
+		}
 	})
 }
 
@@ -259,7 +297,7 @@ func TestAnAPIThatIsAwayIsToldOnceAndNothingIsChangedOnceTheLeaseMayBeAnothers(t
 		if end := lastRenewal.Add(usual.duration - usual.margin); time.Now().After(end) {
 			t.Errorf("a change was allowed until %s after the last renewal", time.Since(lastRenewal))
 		}
-		if _, _, err := l.Hold(t.Context()); err == nil || !strings.Contains(err.Error(), "has not been renewed since 00:00:12 UTC") {
+		if _, _, err := l.Hold(t.Context()); err == nil || !strings.Contains(err.Error(), "has not been renewed since 00:00:15 UTC") {
 			t.Errorf("after the expiry: %v", err)
 		}
 		time.Sleep(time.Minute)
@@ -289,7 +327,7 @@ func TestConfirmWaitsWhileTheAPIIsAway(t *testing.T) {
 		away.Store(true)
 		time.AfterFunc(3*time.Minute, func() { away.Store(false) })
 		start := time.Now()
-		held, cancel, err := l.Confirm(t.Context())
+		held, cancel, err := l.Confirm(t.Context(), 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -317,7 +355,7 @@ func TestConfirmEndsWithItsContext(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		start := time.Now()
-		if _, _, err := l.Confirm(ctx); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
+		if _, _, err := l.Confirm(ctx, 0); !errors.Is(err, context.DeadlineExceeded) || time.Since(start) != time.Second {
 			t.Errorf("after %s: %v", time.Since(start), err)
 		}
 	})
@@ -344,7 +382,7 @@ func TestALeaseIsFreedOnlyOnceAGivenUpChangeCanTakeEffectNoMore(t *testing.T) {
 				l := acquire(t.Context(), t, s, alice)
 				ctx, giveUp := context.WithCancel(t.Context())
 				defer giveUp()
-				_, cancel, err := l.Confirm(ctx)
+				_, cancel, err := l.Confirm(ctx, 0)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -335,7 +335,7 @@ func (p *process) change(lock *Lock) {
 	late := p.later(epoch)
 	ctx, giveUp := context.WithCancel(lock.Context())
 	defer giveUp()
-	held, cancel, err := lock.Confirm(ctx)
+	held, cancel, err := lock.Confirm(ctx, 0)
 	if err == nil {
 		defer cancel()
 	}

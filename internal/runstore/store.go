@@ -54,6 +54,8 @@ const (
 	requestTimeout = 10 * time.Second
 	// retryPause is between two attempts while the API cannot be reached.
 	retryPause = time.Second
+	// lookPause is between two looks at a lease that may be a dead holder's.
+	lookPause = 500 * time.Millisecond
 )
 
 // leases and configMaps are what the store needs of client-go's clients for one namespace.
