@@ -2,6 +2,7 @@ package preflight
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -28,6 +29,11 @@ func (in Input) migrated() []upgrade.PoolPlan {
 		}
 	}
 	return pools
+}
+
+// changed are the pools to which the plan does something, by any strategy.
+func (in Input) changed() []upgrade.PoolPlan {
+	return slices.DeleteFunc(slices.Clone(in.Pools), func(p upgrade.PoolPlan) bool { return !p.Action.Changes() })
 }
 
 // pool is what the provider knows of a pool, zero if it has none of that name.

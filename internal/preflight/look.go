@@ -10,13 +10,13 @@ import (
 
 // leaving are the nodes that are to be drained, by name.
 func (in Input) leaving() map[string]bool {
-	migrated := map[string]bool{}
-	for _, p := range in.Pools {
-		migrated[p.Name] = p.Action == upgrade.Migrate
+	changed := map[string]bool{}
+	for _, p := range in.changed() {
+		changed[p.Name] = true
 	}
 	nodes := map[string]bool{}
 	for _, n := range in.State.Nodes {
-		nodes[n.Name] = migrated[n.Pool]
+		nodes[n.Name] = changed[n.Pool]
 	}
 	return nodes
 }

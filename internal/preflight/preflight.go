@@ -65,7 +65,7 @@ func Inspect(s upgrade.Snapshot, p upgrade.Plan) []upgrade.Finding {
 	in := Input{Snapshot: s, Target: p.Target.Version, Pools: p.Pools, Steps: p.Steps, Options: p.Options, Moving: upgrade.PodsOn(s.State, p.Pools)}
 	in.lost, in.surges = newLabelLoss(in), surges(p.Pools)
 	var found []upgrade.Finding
-	idle := len(in.migrated()) == 0
+	idle := len(in.Steps) == 0
 	for _, c := range Checks() {
 		if idle && !c.Always {
 			continue // nothing is going to be done about it, or to it

@@ -71,7 +71,7 @@ func (in Input) removed() []removedLabel {
 // oldest is the lowest minor of the pools that are migrated.
 func (in Input) oldest() (lowest int, ok bool) {
 	for _, p := range in.Pools {
-		if from, known := minor(p.From); p.Action == upgrade.Migrate && known && (!ok || from < lowest) {
+		if from, known := minor(p.From); p.Action.Changes() && known && (!ok || from < lowest) {
 			lowest, ok = from, true
 		}
 	}

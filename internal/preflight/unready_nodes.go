@@ -17,7 +17,7 @@ func unreadyNodes() Check {
 func findUnreadyNodes(in Input) []upgrade.Finding {
 	var found []upgrade.Finding
 	for _, p := range in.Pools {
-		if p.Action != upgrade.Migrate {
+		if !p.Action.Changes() {
 			continue
 		}
 		for _, n := range in.State.PoolNodes(p.Name) {

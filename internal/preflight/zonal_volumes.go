@@ -47,7 +47,7 @@ func ofOtherZones(zones []string) func(upgrade.Volume) bool {
 func (in Input) zonesAfterwards() []string {
 	var zones []string
 	for _, p := range in.Pools {
-		if p.Action == upgrade.Migrate {
+		if p.Action.Changes() {
 			zones = append(zones, p.Zones...)
 		}
 	}

@@ -57,11 +57,11 @@ func poolDifferences(before, now Plan) []string {
 			found = append(found, fmt.Sprintf("pool %s: %s instead of %s", p.Name, p.Action, old.Action))
 		case p.Action == Migrate && old.NewName != p.NewName:
 			found = append(found, fmt.Sprintf("pool %s: %s takes over instead of %s", p.Name, p.NewName, old.NewName))
-		case p.Action == Migrate && old.From != p.From:
+		case p.Action.Changes() && old.From != p.From:
 			found = append(found, fmt.Sprintf("pool %s runs %s instead of %s", p.Name, p.From, old.From))
-		case p.Action == Migrate && !bytes.Equal(old.Config, p.Config):
+		case p.Action.Changes() && !bytes.Equal(old.Config, p.Config):
 			found = append(found, fmt.Sprintf("the configuration of pool %s has changed", p.Name))
-		case p.Action == Migrate && old.Autoscaling.Summary != p.Autoscaling.Summary:
+		case p.Action.Changes() && old.Autoscaling.Summary != p.Autoscaling.Summary:
 			found = append(found, fmt.Sprintf("the autoscaling of pool %s has changed", p.Name))
 		}
 	}

@@ -41,7 +41,7 @@ func digest(p Plan, s Snapshot) (string, error) {
 	content.Options.Target = ""
 	for _, pp := range p.Pools {
 		// A pool that is left alone is no part of what is done; the new pool of an interrupted run is one.
-		if pp.Action != Migrate {
+		if !pp.Action.Changes() {
 			continue
 		}
 		content.Pools = append(content.Pools, pool{

@@ -101,7 +101,7 @@ func PodsOn(s State, pools []PoolPlan) []Pod {
 func podsOn(s State, pools []PoolPlan) iter.Seq[*Pod] {
 	migrated, on := map[string]bool{}, map[string]bool{}
 	for _, p := range pools {
-		migrated[p.Name] = p.Action == Migrate
+		migrated[p.Name] = p.Action.Changes()
 	}
 	for _, n := range s.Nodes {
 		on[n.Name] = migrated[n.Pool]

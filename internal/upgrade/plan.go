@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -33,49 +32,6 @@ func (s *Seconds) UnmarshalJSON(data []byte) error {
 type Target struct {
 	Requested string `json:"requested"`
 	Version   string `json:"version"`
-}
-
-// PoolAction is what a plan does with a pool.
-type PoolAction string
-
-// The actions on a pool.
-const (
-	Migrate    PoolAction = "migrate"
-	LeaveDone  PoolAction = "nothing-to-do"
-	LeaveNewer PoolAction = "leave-newer"
-)
-
-// PoolPlan is what a plan does with one pool.
-type PoolPlan struct {
-	Name   string     `json:"name"`
-	Action PoolAction `json:"action"`
-	// Why says why this strategy, or why nothing.
-	Why  string `json:"why"`
-	From string `json:"from"`
-	To   string `json:"to"`
-	// NewName is the pool that takes over.
-	NewName string `json:"newName,omitempty"`
-	// Adopt tells that NewName exists already, made by an earlier run.
-	Adopt bool `json:"adopt,omitempty"`
-	// Conflict says why NewName cannot be used.
-	Conflict string `json:"-"`
-	// Nodes are the old pool's, in the order of their drains.
-	Nodes []string `json:"nodes,omitempty"`
-	// NodesPerZone is the size of the new pool: as many as the fullest zone of the old one has.
-	NodesPerZone int `json:"nodesPerZone,omitempty"`
-	// Zones are the zones of the pool.
-	Zones       []string    `json:"zones,omitempty"`
-	Autoscaling Autoscaling `json:"autoscaling"`
-	// PodsToMove counts the pods that leave the pool and that something makes again.
-	PodsToMove int `json:"podsToMove"`
-	// Restarts are the Deployments that are restarted before the drains, in the order of their names.
-	Restarts []Restart `json:"restarts,omitempty"`
-	// Evicted are those that would have been, and are evicted after all.
-	Evicted []Evicted `json:"-"`
-	Surge   Surge     `json:"surge"`
-	// DrainTimeout is what automatic came to.
-	DrainTimeout Seconds         `json:"drainTimeout,omitempty"`
-	Config       json.RawMessage `json:"config,omitempty"`
 }
 
 // Verdict sums up a plan's findings.
@@ -218,74 +174,6 @@ func BuildPlan(s Snapshot, o Options, inspect Inspector) (Plan, error) {
 	return plan, nil
 }
 
-func choosePools(pools []Pool, names []string) ([]Pool, error) {
-	if len(names) == 0 {
-		return pools, nil
-	}
-	var chosen []Pool
-	var unknown []string
-	for _, name := range names {
-		i := slices.IndexFunc(pools, func(p Pool) bool { return p.Name == name })
-		if i < 0 {
-			unknown = append(unknown, name)
-			continue
-		}
-		chosen = append(chosen, pools[i])
-	}
-	if len(unknown) > 0 {
-		var have []string
-		for _, p := range pools {
-			have = append(have, p.Name)
-		}
-		return nil, fmt.Errorf("node-pools: the cluster has no pool %s; it has %s", strings.Join(unknown, ", "), strings.Join(have, ", "))
-	}
-	return chosen, nil
-}
-
-func planPool(s Snapshot, o Options, pool Pool, version string) PoolPlan {
-	p := PoolPlan{Name: pool.Name, From: pool.Version, To: version, Zones: pool.Zones, Autoscaling: pool.Autoscaling}
-	switch order := CompareVersions(pool.Version, version); {
-	case order == 0:
-		p.Action, p.Why = LeaveDone, "already at "+version
-		return p
-	case order > 0:
-		p.Action, p.Why = LeaveNewer, "newer than "+version
-		return p
-	}
-	p.Action, p.Why, p.Config = Migrate, "migrate, since it is the only strategy so far", pool.Config
-	p.NewName = NewPoolName(pool.Name, version)
-	if i := slices.IndexFunc(s.Cluster.Pools, func(other Pool) bool { return other.Name == p.NewName }); i >= 0 {
-		switch there := s.Cluster.Pools[i]; {
-		case there.MadeBy == "":
-			p.Conflict = "exists already, and no run of Upshift made it"
-		case there.Version != version:
-			p.Conflict = fmt.Sprintf("exists already, at %s instead of %s", there.Version, version)
-		default:
-			p.Adopt = true
-			if !p.Autoscaling.Enabled {
-				p.Autoscaling = there.Inherits // frozen by the run that made it
-			}
-		}
-	}
-	for _, n := range s.State.PoolNodes(pool.Name) {
-		p.Nodes = append(p.Nodes, n.Name)
-	}
-	slices.Sort(p.Nodes)
-	p.NodesPerZone = s.State.NodesPerZone(pool.Name)
-	grace := time.Duration(0)
-	for pod := range podsOn(s.State, []PoolPlan{p}) {
-		if o.Disposition(*pod) == Moves {
-			p.PodsToMove++
-		}
-		grace = max(grace, pod.Grace)
-	}
-	p.DrainTimeout = o.DrainTimeout
-	if p.DrainTimeout == 0 {
-		p.DrainTimeout = Seconds(max(30*time.Minute, grace+10*time.Minute))
-	}
-	return p
-}
-
 func verdict(found []Finding) Verdict {
 	v := Ready
 	for _, f := range found {
@@ -297,77 +185,4 @@ func verdict(found []Finding) Verdict {
 		}
 	}
 	return v
-}
-
-// steps lists what the plan does, in order.
-func steps(p Plan) []Step {
-	var list []Step
-	add := func(kind StepKind, pool, node string) {
-		list = append(list, NewStep(kind, pool, node))
-	}
-	finish := func(pool PoolPlan) {
-		if p.Options.Delete != DeleteNever {
-			add(DeletePool, pool.Name, "")
-		}
-		if pool.Autoscaling.Enabled {
-			add(RestoreAutoscaling, pool.Name, "")
-		}
-	}
-	var last []PoolPlan
-	for _, pool := range p.Pools {
-		if pool.Action != Migrate {
-			continue
-		}
-		if pool.Autoscaling.Enabled {
-			add(FreezeAutoscaling, pool.Name, "")
-		}
-		add(CreatePool, pool.Name, "")
-		add(WaitNodes, pool.Name, "")
-		add(CordonPool, pool.Name, "")
-		if len(pool.Restarts) > 0 {
-			add(SurgeFirst, pool.Name, "")
-		}
-		for _, node := range pool.Nodes {
-			add(DrainNode, pool.Name, node)
-		}
-		if p.Options.Delete == DeleteEach {
-			add(Soak, pool.Name, "")
-			finish(pool)
-			continue
-		}
-		last = append(last, pool)
-	}
-	for i, pool := range last {
-		if i == 0 && p.Options.Delete == DeleteAtEnd {
-			add(Soak, pool.Name, "")
-		}
-		finish(pool)
-	}
-	return list
-}
-
-// markNoReturn says which steps cannot be undone.
-func markNoReturn(p *Plan, s State) {
-	bare := map[string][]string{}
-	for _, pod := range s.Pods {
-		if pod.Disposition() == Lost {
-			bare[pod.Node] = append(bare[pod.Node], pod.Key())
-		}
-	}
-	for i, step := range p.Steps {
-		switch {
-		case step.Kind == DeletePool:
-			p.Steps[i].NoReturn = fmt.Sprintf("a rollback does not bring %s back", step.Pool)
-		case step.Kind == DrainNode && len(bare[step.Node]) > 0:
-			p.Steps[i].NoReturn = "nothing makes these again: " + firstOf(bare[step.Node], 5)
-		}
-	}
-}
-
-// firstOf lists the first few of many.
-func firstOf(names []string, most int) string {
-	if len(names) <= most {
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
