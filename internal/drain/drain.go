@@ -60,9 +60,9 @@ type Options struct {
 	// have to be as available as they want to be.
 	Resumed bool
 	// Begin is told of nodes, each with its Baseline, before anything on them is evicted, and End of each node that is drained, with all that
-	// was done so far. An error ends the drains. Both may be nil.
+	// was done so far. An error of Begin ends the drains. Both may be nil.
 	Begin func([]Node) error
-	End   func(node string, r Result) error
+	End   func(node string, r Result)
 	// Notify is told every event of the drain of a node, one at a time. It must be set, and completes what a drain does not know: the step
 	// and the time. What is waited for is told with the first node that waits for something of it.
 	Notify func(node string, e upgrade.Event)
@@ -114,7 +114,7 @@ type answered struct {
 
 // Nodes drains the nodes, which must be cordoned, in their order, and returns once nothing but pods that stay with their node is left on
 // them and the gate is passed. The Result tells what was done also when there is an error: Blocked at a deadline, the context's, or that of
-// Begin or End otherwise. Evictions under way are awaited before it returns.
+// Begin otherwise. Evictions under way are awaited before it returns.
 func Nodes(ctx context.Context, c Cluster, nodes []Node, o Options) (Result, error) {
 	d := &drains{c: c, o: o, t: newTracker(nodes, o, c.State()), answers: make(chan answered), reporters: newReporters(o.Notify)}
 	calls, giveUp := context.WithCancel(context.WithoutCancel(ctx))
@@ -186,11 +186,8 @@ func (d *drains) decide() (wake time.Time, next decision, err error) {
 		d.o.Progress(d.t.result(), next.waiting)
 	}
 	for _, node := range next.ended {
-		if d.o.End == nil {
-			continue
-		}
-		if err := d.o.End(node, d.t.result()); err != nil {
-			return now, next, err
+		if d.o.End != nil {
+			d.o.End(node, d.t.result())
 		}
 	}
 	if next.done {

@@ -433,9 +433,8 @@ func TestNodesAreBegunBeforeTheirPodsAreEvictedAndEndedOnceEach(t *testing.T) {
 				}
 				return nil
 			},
-			End: func(node string, r Result) error {
+			End: func(node string, r Result) {
 				told = append(told, fmt.Sprintf("end %s, %d moved, %d replaced", node, len(r.Moves), r.Replaced))
-				return nil
 			},
 			Notify: func(node string, e upgrade.Event) { told = append(told, string(e.Kind)+" "+node) },
 		}

@@ -33,9 +33,9 @@ func (e *Engine) drainNodes(ctx context.Context, steps []upgrade.Step, pool upgr
 			}
 			return e.begin(ctx, ids...)
 		},
-		End: func(node string, result drain.Result) error {
-			progress.ends(result)
-			return e.end(ctx, id(node), nil)
+		End: func(node string, result drain.Result) {
+			e.ended(ctx, id(node), nil)
+			progress.nodeDone(result)
 		},
 		Notify: func(node string, event upgrade.Event) {
 			if node == "" {
@@ -49,7 +49,7 @@ func (e *Engine) drainNodes(ctx context.Context, steps []upgrade.Step, pool upgr
 	})
 	progress.ends(result)
 	if err == nil {
-		return nil
+		return e.save(ctx)
 	}
 	if blocked := drain.AsBlocked(err); blocked != nil {
 		err = &Paused{Problem: blocked.Error(), Waiting: blocked.Waiting[:min(len(blocked.Waiting), recordedWaits)], Next: blocked.Next}

@@ -99,6 +99,14 @@ func (e *Engine) begin(ctx context.Context, ids ...string) error {
 
 // end notes how a step ended, with which error, which it returns.
 func (e *Engine) end(ctx context.Context, id string, err error) error {
+	if e.ended(ctx, id, err); err != nil {
+		return err
+	}
+	return e.save(ctx)
+}
+
+// ended is end without saving.
+func (e *Engine) ended(ctx context.Context, id string, err error) {
 	end := time.Now()
 	step := *e.run.Step(id)
 	e.update(id, func(s *upgrade.Step) {
@@ -114,14 +122,13 @@ func (e *Engine) end(ctx context.Context, id string, err error) error {
 		}
 	})
 	if err != nil {
-		return err
+		return
 	}
 	if !slices.ContainsFunc(e.run.Steps, func(s upgrade.Step) bool { return s.State == upgrade.StepRunning }) {
 		e.run.Waiting = nil // else it is what others wait for
 	}
 	e.run.CountDrained()
 	e.notify(upgrade.Event{Kind: upgrade.StepFinished, Step: step, Took: upgrade.Seconds(end.Sub(*step.StartedAt))})
-	return e.save(ctx)
 }
 
 // poolPlan returns the plan of a pool by its own name or by that of the pool that takes over from it.
