@@ -158,10 +158,10 @@ func planOf(tb testing.TB, s upgrade.Snapshot) upgrade.Plan {
 	return p
 }
 
-// TestPlansOfLargeClustersAreQuick: what a person waits for a plan of 5,000 nodes and 150,000 pods, beside reading the cluster, and what
+// TestPlansOfLargeClustersAreQuickAlone: what a person waits for a plan of 5,000 nodes and 150,000 pods, beside reading the cluster, and what
 // memory it takes. It grows with the cluster, not with its square. The best of three counts, since machines have other things to do; and
 // since some are several times faster than others, the limit is in those of a fixed piece of work: a plan takes about six times as long.
-func TestPlansOfLargeClustersAreQuick(t *testing.T) {
+func TestPlansOfLargeClustersAreQuickAlone(t *testing.T) {
 	if testing.Short() {
 		t.Skip("plans for clusters of 5,000 nodes")
 	}

@@ -27,8 +27,8 @@ const toldWithin = 2 * time.Second
 // slack is what a kubelet gets after a pod's grace period before the pod counts as stuck.
 const slack = 15 * time.Second
 
-// TestWhatHoldsADrainIsNamedSoon measures from the cause, as the API server's own watch shows it to somebody else, to the event.
-func TestWhatHoldsADrainIsNamedSoon(t *testing.T) {
+// TestWhatHoldsADrainIsNamedSoonAlone measures from the cause, as the API server's own watch shows it to somebody else, to the event.
+func TestWhatHoldsADrainIsNamedSoonAlone(t *testing.T) {
 	l := labtest.Start(t)
 	client, err := kubernetes.NewForConfig(l.DirectConfig(lab.Admin))
 	if err != nil {
