@@ -29,6 +29,9 @@ type turn struct {
 	// queued are the places of the first reasons to wait for what pods occupy, and behind how many pods wait likewise.
 	queued map[string]int
 	behind map[int]int
+	// patient are the budgets, and workloads without one, whose pods can wait, and urgentAt when one of the others was evicted last.
+	patient  map[string]bool
+	urgentAt time.Time
 	// sharing are the nodes with pods that wait for nothing but a share, and otherwise those with pods that wait for something else.
 	sharing, otherwise map[string]bool
 }
@@ -36,7 +39,7 @@ type turn struct {
 func (t *tracker) newTurn(v view, held string) *turn {
 	now := &turn{
 		held: held, busy: map[string]bool{}, leaving: map[string]bool{}, unsure: map[string][]string{}, away: v.away(), mayBeAway: t.mayBeAway(),
-		queued: map[string]int{}, behind: map[int]int{}, sharing: map[string]bool{}, otherwise: map[string]bool{},
+		patient: map[string]bool{}, urgentAt: t.urgentAt, queued: map[string]int{}, behind: map[int]int{}, sharing: map[string]bool{}, otherwise: map[string]bool{},
 	}
 	for uid, a := range t.attempts {
 		p, here := v.here[uid]
@@ -50,6 +53,9 @@ func (t *tracker) newTurn(v view, held string) *turn {
 		}
 		if a.inFlight {
 			now.inFlight++
+			if a.urgent {
+				now.urgentAt = v.now
+			}
 			if here {
 				now.leaving[p.Workload.UID] = true
 			}
@@ -68,7 +74,7 @@ func (t *tracker) launch(d *decision, v view, held string) {
 		return
 	}
 	now := t.newTurn(v, held)
-	for _, p := range t.inTurn(v) {
+	for _, p := range t.inTurn(v, now) {
 		keys := t.queuesFor(p, now)
 		if place, waits := now.behindOthers(keys); waits {
 			d.concerns(d.waiting[place].Object, p.Node)
@@ -117,6 +123,10 @@ func (t *tracker) launch(d *decision, v view, held string) {
 			t.attempts[p.UID] = a
 		}
 		a.inFlight, a.slots, a.revisions, a.tries = true, slots(p), revisions, a.tries+1
+		if a.urgent = !now.patient[first(a.slots)]; a.urgent {
+			now.urgentAt = v.now
+		}
+		delete(t.yielding, first(a.slots))
 		d.evict = append(d.evict, *p)
 	}
 	for i, more := range now.behind {
@@ -235,13 +245,17 @@ func (t *tracker) stops(d *decision, v view, p *upgrade.Pod) (w upgrade.Waiting,
 }
 
 // inTurn are the pods in the order in which they are evicted: first those that came back, since it shows soonest whether the next one does
-// so too; then those that are not Ready, whose going takes nothing away; then those that share a turn with the most that take the longest.
-func (t *tracker) inTurn(v view) []*upgrade.Pod {
+// so too; then those that are not Ready, whose going takes nothing away; then those that share a turn with the most that take the longest. It
+// notes which can wait.
+func (t *tracker) inTurn(v view, now *turn) []*upgrade.Pod {
 	groups := t.groups(v)
 	slices.SortStableFunc(groups, func(a, b *group) int { return cmp.Compare(b.left, a.left) })
 	inTurn := make([]*upgrade.Pod, 0, len(v.leave))
 	for _, g := range groups {
 		inTurn = append(inTurn, g.pods...)
+		if key := first(slots(g.pods[0])); key != "" && g.patient <= groups[0].left {
+			now.patient[key] = true
+		}
 	}
 	rank := func(p *upgrade.Pod) int {
 		switch {
@@ -323,7 +337,7 @@ func (t *tracker) holds(d *decision, v view, p *upgrade.Pod, now *turn) (upgrade
 	if w, wait := t.budgetHolds(d, v, p, a); wait {
 		return w, true
 	}
-	return t.shareHolds(v, p, now)
+	return t.shareHolds(d, v, p, now)
 }
 
 // returns says why evicting a pod of a workload that comes back to the node is of no use.
@@ -482,7 +496,7 @@ const roomReason = "waits for room"
 const shareReason = "waits its turn among all: "
 
 // shareHolds asks whether one more may go where several nodes are drained at once. The last question is about room, which is taken then.
-func (t *tracker) shareHolds(v view, p *upgrade.Pod, now *turn) (upgrade.Waiting, bool) {
+func (t *tracker) shareHolds(d *decision, v view, p *upgrade.Pod, now *turn) (upgrade.Waiting, bool) {
 	w := upgrade.Waiting{Object: p.Ref(), Node: p.Node, Passing: true}
 	switch {
 	case t.options.Parallel.One():
@@ -492,6 +506,10 @@ func (t *tracker) shareHolds(v view, p *upgrade.Pod, now *turn) (upgrade.Waiting
 		return w, true
 	case p.Ready && now.away >= now.mayBeAway:
 		w.Reason = fmt.Sprintf(shareReason+"%d are away, and no more than a quarter of all that move may be", now.away)
+		return w, true
+	}
+	if d.before(v.now, t.yields(v, p, now)) {
+		w.Reason = shareReason + "those that take longest go first"
 		return w, true
 	}
 	if now.room == nil {

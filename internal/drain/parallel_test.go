@@ -220,8 +220,51 @@ func TestWhatTakesTheLongestGoesFirst(t *testing.T) {
 	for i := range s.Pods {
 		s.Pods[i].StartUp = time.Second
 	}
-	s.get("slow-1").StartUp = time.Minute
-	s.next("slow-1", "many-1", "brief-1")
+	s.get("slow-1").StartUp = 5 * time.Second // less than the four waves with a rest before each
+	s.next("slow-1", "many-1")
+	s.waits("Pod ns/brief-1: waits its turn among all: those that take longest go first")
+}
+
+// TestWhoHasTimeToSpareLetsTheOthersBeReplacedFirst, for the control plane replaces many at once later than few, and never for long.
+func TestWhoHasTimeToSpareLetsTheOthersBeReplacedFirst(t *testing.T) {
+	fresh := func(t *testing.T) *scene {
+		s := together(t, upgrade.AutoDrains, "a", "b")
+		s.options.Parallel = 2
+		s.workload("slow", 8, "a", "b", "a", "b", "a", "b", "a", "b")
+		s.workload("quick", 1, "b")
+		for i := range s.Pods {
+			s.Pods[i].StartUp = 10 * time.Second
+		}
+		return s
+	}
+	t.Run("until they have been", func(t *testing.T) {
+		s := fresh(t)
+		s.next("slow-1")
+		s.answer("slow-1", upgrade.Accepted, "")
+		s.next("slow-2")
+		s.now = s.now.Add(300 * time.Millisecond)
+		s.next() // the answer is not there yet
+		s.answer("slow-2", upgrade.Accepted, "")
+		s.now = s.now.Add(settle - time.Millisecond)
+		s.next()
+		s.now = s.now.Add(time.Millisecond)
+		s.next("quick-1")
+	})
+	t.Run("a second at most", func(t *testing.T) {
+		s := fresh(t)
+		s.next("slow-1")
+		s.now = s.now.Add(patience - time.Millisecond)
+		s.next()
+		s.now = s.now.Add(time.Millisecond)
+		s.next("quick-1")
+	})
+	t.Run("and not if its own waves would take too long", func(t *testing.T) {
+		s := fresh(t)
+		for i := range s.Pods {
+			s.Pods[i].StartUp = 300 * time.Millisecond // four waves of the slow one are over before the second is
+		}
+		s.next("slow-1", "quick-1")
+	})
 }
 
 // TestNothingIsEvictedForWhichThereIsNoRoom: a fit is reserved before the eviction (point 16).

@@ -20,6 +20,10 @@ const (
 	// mostInFlight bounds the evictions under way. They take a fraction of a second each, so that more would get no more done, and would have those
 	// that matter most wait for the others; and an API server handles 200 changes at once by default (max-mutating-requests-inflight), for everybody.
 	mostInFlight = 10
+	// settle is what the control plane gets to replace pods of workloads that decide how long it all takes, before it is given others: what replaces
+	// many pods at once replaces each of them later. Others wait for that no longer than patience at a time.
+	settle   = 500 * time.Millisecond
+	patience = time.Second
 )
 
 // weigh works out what does not change while the nodes are drained: how long pods take to start, and whose pods are to move.
@@ -68,8 +72,9 @@ func (t *tracker) mayMiss(s upgrade.State, p *upgrade.Pod) int {
 // group are pods that wait for the same things: their budgets, or their workload where it has none.
 type group struct {
 	pods []*upgrade.Pod
-	// left is how long it takes at least to evict all of them: the time of one wave, and so many at once.
-	left time.Duration
+	// left is how long it takes at least to evict all of them: the time of one wave, and so many at once. Patient is the same if every wave waits
+	// for its turn with patience.
+	left, patient time.Duration
 }
 
 // groups are the pods that have to leave, in the order of their first ones. Where one node is drained after the other no group takes
@@ -96,13 +101,13 @@ func (t *tracker) groups(v view) []*group {
 		g.pods = append(g.pods, p)
 	}
 	for _, g := range list {
-		g.left = t.takes(v, g.pods)
+		g.left, g.patient = t.takes(v, g.pods)
 	}
 	return list
 }
 
-// takes is how long it takes at least to evict the pods of a group.
-func (t *tracker) takes(v view, pods []*upgrade.Pod) time.Duration {
+// takes is how long it takes at least to evict the pods of a group, and how long with patience.
+func (t *tracker) takes(v view, pods []*upgrade.Pod) (left, patient time.Duration) {
 	wave, atOnce := time.Duration(0), 1
 	for _, p := range pods {
 		start := t.startUp[p.Workload.UID]
@@ -116,7 +121,29 @@ func (t *tracker) takes(v view, pods []*upgrade.Pod) time.Duration {
 	} else if wave > 0 {
 		atOnce = t.mayMiss(v.State, pods[0])
 	}
-	return time.Duration((len(pods)+atOnce-1)/atOnce) * wave
+	waves := time.Duration((len(pods) + atOnce - 1) / atOnce)
+	return waves * wave, waves * (wave + patience)
+}
+
+// yields is until when p waits for others that decide how long it all takes, the zero time if it does not: it is one of these, or has waited.
+func (t *tracker) yields(v view, p *upgrade.Pod, now *turn) time.Time {
+	key := first(slots(p))
+	if !now.patient[key] || v.now.Sub(now.urgentAt) >= settle {
+		return time.Time{}
+	}
+	since, waits := t.yielding[key]
+	if !waits {
+		since = v.now
+		t.yielding[key] = since
+	}
+	until := since.Add(patience)
+	if settled := now.urgentAt.Add(settle); settled.Before(until) {
+		until = settled
+	}
+	if !v.now.Before(until) {
+		return time.Time{}
+	}
+	return until
 }
 
 func first(keys []string) string {

@@ -38,8 +38,10 @@ type decision struct {
 type attempt struct {
 	node     string
 	inFlight bool
-	answer   upgrade.Answer
-	slots    []string
+	// urgent tells that it is of those that decide how long it all takes.
+	urgent bool
+	answer upgrade.Answer
+	slots  []string
 	// revisions are those of the pod's budgets when the eviction was posted: the cache knows nothing newer until they change.
 	revisions map[string]string
 	tries     int
@@ -97,6 +99,10 @@ type tracker struct {
 	// spent is the revision that each budget had when the last eviction that took from it was posted.
 	spent map[string]string
 	heard map[string]*heard
+	// urgentAt is when the last eviction of those that decide how long it all takes was answered, and yielding since when others wait for them, by what
+	// they occupy.
+	urgentAt time.Time
+	yielding map[string]time.Time
 	// quiet is until when the API wants no evictions at all, and why.
 	quiet    time.Time
 	quietWhy string
@@ -145,7 +151,7 @@ func newTracker(nodes []Node, o Options, s upgrade.State) *tracker {
 		options: o, pending: nodes, active: map[string]time.Time{}, began: map[string]time.Time{}, foreign: map[string]upgrade.Workload{}, homeless: map[string]bool{},
 		before: map[string]int{}, told: map[string]bool{}, known: map[string]bool{}, unserved: map[string]bool{}, seen: map[string]*upgrade.Pod{},
 		leaving: map[string]time.Time{}, lost: map[string][]departure{}, replaced: map[string]int{}, attempts: map[string]*attempt{}, held: map[string]upgrade.Waiting{},
-		concerned: map[string]bool{}, spent: map[string]string{}, heard: map[string]*heard{}, unpaired: map[string][]int{}, arrivals: map[string][]arrival{}, back: map[string][]string{}, returning: map[string]bool{}, original: map[string]bool{},
+		concerned: map[string]bool{}, spent: map[string]string{}, heard: map[string]*heard{}, yielding: map[string]time.Time{}, unpaired: map[string][]int{}, arrivals: map[string][]arrival{}, back: map[string][]string{}, returning: map[string]bool{}, original: map[string]bool{},
 	}
 	first := merge(nodes)
 	for _, p := range s.Pods {
@@ -581,6 +587,9 @@ func (t *tracker) losers() []string { return slices.Sorted(maps.Keys(t.lost)) }
 func (t *tracker) answered(p upgrade.Pod, answer upgrade.Answer, now time.Time) {
 	a := t.attempts[p.UID]
 	a.inFlight, a.answer = false, answer
+	if a.urgent {
+		t.urgentAt = now
+	}
 	if answer.Kind == upgrade.Accepted {
 		delete(t.held, p.UID)
 		maps.Copy(t.spent, a.revisions)
