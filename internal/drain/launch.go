@@ -32,6 +32,8 @@ type turn struct {
 	// patient are the budgets, and workloads without one, whose pods can wait, and urgentAt when one of the others was evicted last.
 	patient  map[string]bool
 	urgentAt time.Time
+	// patientInFlight is how many of inFlight can wait.
+	patientInFlight int
 	// sharing are the nodes with pods that wait for nothing but a share, and otherwise those with pods that wait for something else.
 	sharing, otherwise map[string]bool
 }
@@ -55,6 +57,8 @@ func (t *tracker) newTurn(v view, held string) *turn {
 			now.inFlight++
 			if a.urgent {
 				now.urgentAt = v.now
+			} else {
+				now.patientInFlight++
 			}
 			if here {
 				now.leaving[p.Workload.UID] = true
@@ -125,6 +129,8 @@ func (t *tracker) launch(d *decision, v view, held string) {
 		a.inFlight, a.slots, a.revisions, a.tries = true, slots(p), revisions, a.tries+1
 		if a.urgent = !now.patient[first(a.slots)]; a.urgent {
 			now.urgentAt = v.now
+		} else {
+			now.patientInFlight++
 		}
 		delete(t.yielding, first(a.slots))
 		d.evict = append(d.evict, *p)
@@ -253,7 +259,7 @@ func (t *tracker) inTurn(v view, now *turn) []*upgrade.Pod {
 	inTurn := make([]*upgrade.Pod, 0, len(v.leave))
 	for _, g := range groups {
 		inTurn = append(inTurn, g.pods...)
-		if key := first(slots(g.pods[0])); key != "" && g.patient <= groups[0].left {
+		if key := first(slots(g.pods[0])); key != "" && g.patient <= groups[0].left && time.Duration(len(v.leave))*replacing <= groups[0].left {
 			now.patient[key] = true
 		}
 	}
@@ -508,7 +514,7 @@ func (t *tracker) shareHolds(d *decision, v view, p *upgrade.Pod, now *turn) (up
 		w.Reason = fmt.Sprintf(shareReason+"%d are away, and no more than a quarter of all that move may be", now.away)
 		return w, true
 	}
-	if d.before(v.now, t.yields(v, p, now)) {
+	if t.yields(d, v, p, now) {
 		w.Reason = shareReason + "those that take longest go first"
 		return w, true
 	}

@@ -220,7 +220,7 @@ func TestWhatTakesTheLongestGoesFirst(t *testing.T) {
 	for i := range s.Pods {
 		s.Pods[i].StartUp = time.Second
 	}
-	s.get("slow-1").StartUp = 5 * time.Second // less than the four waves with a rest before each
+	s.get("slow-1").StartUp = 5 * time.Second // less than the four waves of the many with a rest before each
 	s.next("slow-1", "many-1")
 	s.waits("Pod ns/brief-1: waits its turn among all: those that take longest go first")
 }
@@ -250,13 +250,41 @@ func TestWhoHasTimeToSpareLetsTheOthersBeReplacedFirst(t *testing.T) {
 		s.now = s.now.Add(time.Millisecond)
 		s.next("quick-1")
 	})
-	t.Run("a second at most", func(t *testing.T) {
+	t.Run("a few at a time", func(t *testing.T) {
+		s := fresh(t)
+		for _, name := range []string{"brief", "short"} {
+			s.workload(name, 1, "a")
+			s.get(name + "-1").StartUp = 10 * time.Second
+		}
+		s.next("slow-1")
+		s.answer("slow-1", upgrade.Accepted, "")
+		s.next("slow-2")
+		s.answer("slow-2", upgrade.Accepted, "")
+		s.now = s.now.Add(settle)
+		s.next("brief-1", "quick-1")
+		s.answer("brief-1", upgrade.Accepted, "")
+		s.next("short-1")
+	})
+	t.Run("no longer than patience", func(t *testing.T) {
 		s := fresh(t)
 		s.next("slow-1")
 		s.now = s.now.Add(patience - time.Millisecond)
 		s.next()
 		s.now = s.now.Add(time.Millisecond)
 		s.next("quick-1")
+	})
+	t.Run("and not if the control plane decides how long it takes", func(t *testing.T) {
+		s := fresh(t)
+		for i := range int(40 * time.Second / replacing) {
+			s.workload(fmt.Sprintf("one-%03d", i), 1, "a")
+		}
+		for i := range s.Pods {
+			s.Pods[i].StartUp = 10 * time.Second
+		}
+		s.decide()
+		if len(s.last.evict) != mostInFlight {
+			t.Errorf("%d evictions, want %d", len(s.last.evict), mostInFlight)
+		}
 	})
 	t.Run("and not if its own waves would take too long", func(t *testing.T) {
 		s := fresh(t)

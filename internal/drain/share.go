@@ -20,10 +20,14 @@ const (
 	// mostInFlight bounds the evictions under way. They take a fraction of a second each, so that more would get no more done, and would have those
 	// that matter most wait for the others; and an API server handles 200 changes at once by default (max-mutating-requests-inflight), for everybody.
 	mostInFlight = 10
-	// settle is what the control plane gets to replace pods of workloads that decide how long it all takes, before it is given others: what replaces
-	// many pods at once replaces each of them later. Others wait for that no longer than patience at a time.
-	settle   = 500 * time.Millisecond
-	patience = time.Second
+	// Workloads with time to spare leave the control plane to those that decide how long it all takes: what replaces many pods at once replaces each
+	// of them later, and most of all the controller that says what a budget allows, which has one worker. So they wait for settle after the last
+	// eviction of those, though not longer than patience before each of their own waves, and patientInFlight of theirs are under way at most.
+	settle          = time.Second
+	patience        = 3 * time.Second
+	patientInFlight = 2
+	// replacing is what a control plane takes for each pod at least, on a bad day. Where that decides how long it all takes, nobody has time to spare.
+	replacing = 100 * time.Millisecond
 )
 
 // weigh works out what does not change while the nodes are drained: how long pods take to start, and whose pods are to move.
@@ -125,11 +129,16 @@ func (t *tracker) takes(v view, pods []*upgrade.Pod) (left, patient time.Duratio
 	return waves * wave, waves * (wave + patience)
 }
 
-// yields is until when p waits for others that decide how long it all takes, the zero time if it does not: it is one of these, or has waited.
-func (t *tracker) yields(v view, p *upgrade.Pod, now *turn) time.Time {
+// yields tells that p waits for others that decide how long it all takes.
+func (t *tracker) yields(d *decision, v view, p *upgrade.Pod, now *turn) bool {
 	key := first(slots(p))
-	if !now.patient[key] || v.now.Sub(now.urgentAt) >= settle {
-		return time.Time{}
+	switch {
+	case !now.patient[key]:
+		return false
+	case now.patientInFlight >= patientInFlight:
+		return true
+	case v.now.Sub(now.urgentAt) >= settle:
+		return false
 	}
 	since, waits := t.yielding[key]
 	if !waits {
@@ -140,10 +149,7 @@ func (t *tracker) yields(v view, p *upgrade.Pod, now *turn) time.Time {
 	if settled := now.urgentAt.Add(settle); settled.Before(until) {
 		until = settled
 	}
-	if !v.now.Before(until) {
-		return time.Time{}
-	}
-	return until
+	return d.before(v.now, until)
 }
 
 func first(keys []string) string {
