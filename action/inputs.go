@@ -59,6 +59,7 @@ func inputs() []input {
 		{"project", "", "the Google Cloud project, for a bare cluster name", func(c *config, v string) error { return part(&c.cluster.Project, v, gke.CheckProject) }},
 		{"location", "", "the cluster's region or zone, for a bare cluster name", func(c *config, v string) error { return part(&c.cluster.Location, v, gke.CheckLocation) }},
 		{"target-version", "", "the version to go to: " + upgrade.TargetForms + "; required for plan and upgrade", option("target-version")},
+		{"scope", "all", "what is upgraded: all (the control plane if it is older than the target, then the nodes), control-plane or nodes", option("scope")},
 		{"node-pools", "", "names of node pools, by comma or line, in that order; default: all", option("node-pools")},
 		{"strategy", "auto", "how nodes are upgraded: auto or migrate", option("strategy")},
 		{"max-parallel-drains", "1", "how many nodes are drained at once: a number of nodes (1: one after the other), or auto (all of a pool, while no more than a quarter of all pods concerned are away, which holds with auto alone); PodDisruptionBudgets hold either way, and a workload without one misses a quarter of its pods at most, or one", option("max-parallel-drains")},
@@ -69,6 +70,7 @@ func inputs() []input {
 		{"jobs", "wait", "what a drain does with running Jobs: wait (until they finish, or drain-timeout pauses the run) or evict (they begin anew elsewhere)", option("jobs")},
 		{"surge-first", "singletons", "which Deployments are restarted before the drains, so that their new pods are Ready before the old ones end: singletons (those that an eviction would cut off, and those that their PodDisruptionBudgets never let be evicted), deployments (every one that can be) or none", option("surge-first")},
 		{"allow-bare-pods", "false", "consent to lose pods that no controller manages: true or false", consent(upgrade.AllowBarePods)},
+		{"allow-control-plane-downtime", "false", "consent to the Kubernetes API being away while a zonal control plane is upgraded: true or false", consent(upgrade.AllowControlPlaneDowntime)},
 		{"allow-emptydir-loss", "true", "consent to lose what pods keep in emptyDir volumes: true or false", consent(upgrade.AllowEmptyDirLoss)},
 		{"accept", "", "findings that are known and accepted, a line each: " + upgrade.WaiverForm, setAccept},
 		{"time-limit", "", "stop between two evictions before this much time has passed, so that the next job can go on: a duration such as 5h45m", setTimeLimit},
@@ -84,8 +86,8 @@ func inputs() []input {
 
 // later are inputs that the design has and the code does not honour yet. Ignoring one could do harm, so it is refused.
 var later = []string{
-	"scope", "pools", "max-surge", "max-unavailable", "new-pool-size",
-	"allow-control-plane-downtime", "maintenance", "approval", "pool-label", "new-pool", "wait", "probe",
+	"pools", "max-surge", "max-unavailable", "new-pool-size",
+	"maintenance", "approval", "pool-label", "new-pool", "wait", "probe",
 	"github-token", "comment", "deployment", "slack-bot-token", "slack-channel",
 }
 

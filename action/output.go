@@ -114,11 +114,22 @@ func (o *output) plan(p upgrade.Plan, cfg config, api string) error {
 }
 
 func (o *output) nothingToDo(run *upgrade.Run) int {
-	o.line("Nothing to do: every node pool of the plan is at %s or newer.", run.Plan.Target.Version)
+	o.line("Nothing to do: %s at %s or newer.", inPlace(run.Plan), run.Plan.Target.Version)
 	o.summary.WriteString("\nNothing to do.\n")
 	o.set("result", "nothing-to-do")
 	o.results(run)
 	return o.finish(exitDone)
+}
+
+// inPlace is what of a cluster the plan found to be where it should be.
+func inPlace(p upgrade.Plan) string {
+	switch p.Options.Scope {
+	case upgrade.ScopeControlPlane:
+		return "the control plane is"
+	case upgrade.ScopeAll:
+		return "the control plane and every node pool of the plan are"
+	}
+	return "every node pool of the plan is"
 }
 
 func (o *output) startRun(run *upgrade.Run) {
@@ -212,7 +223,10 @@ func exitCode(run *upgrade.Run, err error, first *upgrade.Request) (exit int, ti
 
 // results sets the outputs that a run fills.
 func (o *output) results(run *upgrade.Run) {
-	o.set("node-version", run.Plan.Target.Version)
+	o.set("control-plane-version", run.ControlPlaneVersion())
+	if run.Plan.Options.Scope != upgrade.ScopeControlPlane {
+		o.set("node-version", run.Plan.Target.Version)
+	}
 	o.set("nodes-drained", fmt.Sprint(run.NodesDrained))
 	o.set("pods-moved", fmt.Sprint(run.PodsMoved()))
 	o.setJSON("replaced-pools", run.ReplacedPools)

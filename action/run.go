@@ -107,12 +107,17 @@ func (c *command) upgrade(ctx context.Context) int {
 // continues returns nil if what was asked for is what the unfinished run does, or why not.
 func (c *command) continues(run *upgrade.Run) error {
 	o := run.Plan.Options
-	if c.cfg.options.Target == o.Target && slices.Equal(c.cfg.options.Pools, o.Pools) {
+	asked := c.cfg.options
+	sameScope := o.Scope == "" || asked.Scope == o.Scope // there were no scopes in a record of old
+	if asked.Target == o.Target && slices.Equal(asked.Pools, o.Pools) && sameScope {
 		return nil
 	}
 	pools := "all node pools"
 	if len(o.Pools) > 0 {
 		pools = fmt.Sprintf("node pools %v", o.Pools)
+	}
+	if o.Scope == upgrade.ScopeControlPlane {
+		pools = "the control plane alone"
 	}
 	return fmt.Errorf("run %s to %s (%s, %s) is %s and comes first: resume it, or end it with rollback or cancel", run.ID, run.Plan.Target.Version, o.Target, pools, run.State)
 }

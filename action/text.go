@@ -11,7 +11,7 @@ import (
 )
 
 func usage(w io.Writer) {
-	fmt.Fprint(w, "upshift upgrades the node pools of a Kubernetes cluster without downtime.\n\n"+
+	fmt.Fprint(w, "upshift upgrades a Kubernetes cluster, control plane and node pools, without downtime.\n\n"+
 		"  upshift plan    --cluster C --project P --location L --target-version V\n"+
 		"  upshift upgrade --cluster C --project P --location L --target-version V\n"+
 		"  upshift status|pause|resume|cancel|rollback|unblock --cluster C --project P --location L\n\n"+
@@ -26,6 +26,14 @@ func usage(w io.Writer) {
 	}
 	_ = t.Flush() // to a terminal or a pipe: nothing is left to do about it
 	fmt.Fprint(w, "\nExit codes: 0 done, 1 failed, 2 bad input, 3 blocked or not approved, 4 paused (a person is needed), 130 interrupted or cancelled.\n")
+}
+
+// what is what a step changes: a pool, or the control plane to a version.
+func what(s upgrade.Step) string {
+	if s.Kind == upgrade.UpgradeControlPlane {
+		return "to " + s.Version
+	}
+	return s.Pool
 }
 
 // event prints one event in the log.
@@ -44,13 +52,13 @@ func (o *output) event(e upgrade.Event) {
 			o.line("%s node %d of %d: draining %s", at, e.N, e.Of, e.Step.Node)
 			return
 		}
-		o.line("%s %s %s", at, e.Step.Kind, e.Step.Pool)
+		o.line("%s %s %s", at, e.Step.Kind, what(e.Step))
 	case upgrade.StepFinished:
 		if drain {
 			o.line("%s node %d of %d: %s drained in %s", at, e.N, e.Of, e.Step.Node, took)
 			return
 		}
-		o.line("%s %s %s: done in %s", at, e.Step.Kind, e.Step.Pool, took)
+		o.line("%s %s %s: done in %s", at, e.Step.Kind, what(e.Step), took)
 	case upgrade.RequestHandled:
 		o.line("%s asked: %s", at, e.Text)
 	case upgrade.TurnedBack:

@@ -126,7 +126,10 @@ func (e *Engine) canTurnBack() string {
 			return ""
 		}
 	}
-	if finished == "" {
+	switch {
+	case finished == "" && e.onlyHops():
+		return "nothing but the control plane was touched, and that is not downgraded: there is nothing to go back to; cancel ends the run"
+	case finished == "":
 		return ""
 	}
 	return fmt.Sprintf("pool %s is deleted, or being deleted: there is nothing to go back to", finished)
@@ -171,7 +174,14 @@ func (e *Engine) carryOn() []string {
 	case upgrade.Cancelled, upgrade.Failed:
 		next = []string{"to have it put back: upshift resume"}
 	case "":
+		if e.onlyHops() {
+			next = append(next, "to end it here: upshift cancel; the control plane cannot go back")
+			break
+		}
 		next = append(next, "to back out: upshift rollback, which moves the pods back and deletes the new pool; or upshift cancel, which keeps both")
+	}
+	if stays := e.run.ControlPlaneVersion(); stays != e.run.Plan.Cluster.ControlPlaneVersion {
+		next = append(next, fmt.Sprintf("the control plane stays at %s either way: it is not downgraded", stays))
 	}
 	return append(next, e.stillFrozen()...)
 }
@@ -204,6 +214,9 @@ func (e *Engine) kept() []string {
 // leftBehind says what a run that ended without success left: new pools, and autoscaling that could not be restored.
 func (e *Engine) leftBehind() []string {
 	var next []string
+	if left := e.controlPlaneLeft(); left != "" {
+		next = append(next, left)
+	}
 	for _, pool := range e.run.Plan.Pools {
 		remove := "delete it: " + e.deleteCommand(pool.NewName)
 		switch {

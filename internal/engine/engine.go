@@ -15,10 +15,15 @@ import (
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
 
-// Provider changes the node pools of one cluster. The calls that change something return the operation that does it, and are
+// Provider changes the control plane and the node pools of one cluster. The calls that change something return the operation that does it, and are
 // re-entrant: what is there already is adopted, with the operation that is still busy with it, or "" if none is. They do not
 // wait: while another operation is under way they return *upgrade.Busy.
 type Provider interface {
+	// ControlPlaneVersion is what the control plane runs.
+	ControlPlaneVersion(ctx context.Context) (string, error)
+	// UpgradeControlPlane upgrades the control plane; one that has the version or a newer one is left alone. An operation that upgrades it already and
+	// began since is adopted, whichever version it goes to.
+	UpgradeControlPlane(ctx context.Context, version string, since time.Time) (operation string, err error)
 	Pools(ctx context.Context) ([]upgrade.Pool, error)
 	// CreatePool makes a pool like another one. A pool of that name that no run made is an error.
 	CreatePool(ctx context.Context, clone upgrade.Clone) (operation string, err error)
@@ -31,6 +36,8 @@ type Provider interface {
 // Cluster is what the engine needs of the Kubernetes API. Implementations are safe for concurrent use.
 type Cluster interface {
 	drain.Cluster
+	// Version asks the API server for its version, once; it has no leading "v".
+	Version(ctx context.Context) (string, error)
 	// Cordon makes the node unschedulable in the name of the run. A node that is cordoned already, or gone, is left alone.
 	Cordon(ctx context.Context, node, run string) error
 	// Uncordon undoes a Cordon of any run; a cordon that no run made is left alone.
@@ -72,6 +79,8 @@ type Engine struct {
 	// Requests are what people ask of the run while it is on, and Outages the times in which the API is away. Both may be nil.
 	Requests <-chan upgrade.Request
 	Outages  <-chan upgrade.Outage
+	// Calls counts all requests of the Kubernetes API that this process has made so far; nil where nobody counts. It is safe for concurrent use.
+	Calls func() upgrade.Calls
 	// Notify is told every event, one at a time.
 	Notify func(upgrade.Event)
 

@@ -46,12 +46,19 @@ type cluster struct {
 	// notMade makes no pool at all, and busy is answered to changes first, once each.
 	notMade bool
 	busy    []*upgrade.Busy
+	// version is the control plane's at the provider, and behind, if it is not empty, what the API server says instead.
+	version, behind string
+	// hops are the versions of control planes that operations under way go to, by their names, and hopTakes how long each of them takes.
+	hops     map[string]string
+	hopTakes time.Duration
+	// calls of the API server for its version.
+	asked upgrade.Calls
 }
 
 func newCluster() *cluster {
 	c := &cluster{
 		pools:   []upgrade.Pool{{Name: "old", Version: "1.33.1", Zones: []string{"a"}, Autoscaling: upgrade.Autoscaling{Enabled: true, Summary: "1 to 5", Command: "turn on POOL"}}},
-		changed: make(chan struct{}), fails: map[string]error{},
+		changed: make(chan struct{}), fails: map[string]error{}, version: "1.34.2", hops: map[string]string{},
 	}
 	web := upgrade.Workload{Ref: upgrade.Ref{Kind: "Deployment", Namespace: "ns", Name: "web", UID: "web"}, Wanted: 2}
 	c.state.Workloads = map[string]upgrade.Workload{"web": web}
@@ -77,6 +84,71 @@ func (c *cluster) Pools(context.Context) ([]upgrade.Pool, error) {
 		return nil, errors.New("try later")
 	}
 	return slices.Clone(c.pools), nil
+}
+
+func (c *cluster) ControlPlaneVersion(context.Context) (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.version, nil
+}
+
+// UpgradeControlPlane adopts an operation that is under way, as a provider does that finds one.
+func (c *cluster) UpgradeControlPlane(_ context.Context, version string, _ time.Time) (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.busy) > 0 {
+		busy := c.busy[0]
+		c.busy = c.busy[1:]
+		return "", busy
+	}
+	for operation := range c.hops {
+		return operation, nil
+	}
+	if upgrade.CompareVersions(c.version, version) >= 0 {
+		return "", nil
+	}
+	if err := c.note("upgrade control plane to %s", version); err != nil {
+		return "", err
+	}
+	c.hops["hop "+version] = version
+	return "hop " + version, nil
+}
+
+func (c *cluster) Version(context.Context) (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.asked.Made++
+	if c.behind != "" {
+		return c.behind, nil
+	}
+	return c.version, nil
+}
+
+// Calls counts what Version was asked.
+func (c *cluster) Calls() upgrade.Calls {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.asked
+}
+
+// hop ends an operation on the control plane.
+func (c *cluster) hop(ctx context.Context, operation string) error {
+	select {
+	case <-time.After(c.hopTakes):
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	version, ok := c.hops[operation]
+	delete(c.hops, operation)
+	if err := c.fails["wait "+operation]; err != nil {
+		return err
+	}
+	if ok {
+		c.version = version
+	}
+	return nil
 }
 
 func (c *cluster) CreatePool(_ context.Context, clone upgrade.Clone) (string, error) {
@@ -140,6 +212,9 @@ func (c *cluster) SetAutoscaling(_ context.Context, pool string, a upgrade.Autos
 }
 
 func (c *cluster) Wait(ctx context.Context, operation string, _ func(string)) error {
+	if strings.HasPrefix(operation, "hop ") {
+		return c.hop(ctx, operation)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if operation == "endless" {

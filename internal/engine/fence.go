@@ -46,7 +46,7 @@ func (f fenced) Restart(ctx context.Context, deployment upgrade.Ref, decide func
 	return confirmed(ctx, f.lock, burst, func(ctx context.Context) error { return f.Cluster.Restart(ctx, deployment, decide) })
 }
 
-// fencedProvider is a provider that changes pools only while the lock is held.
+// fencedProvider is a provider that changes something only while the lock is held.
 type fencedProvider struct {
 	Provider
 	engine *Engine
@@ -60,6 +60,14 @@ func (f fencedProvider) confirmed(ctx context.Context, do func(context.Context) 
 		f.engine.givenUp = time.Now()
 	}
 	return err
+}
+
+func (f fencedProvider) UpgradeControlPlane(ctx context.Context, version string, since time.Time) (operation string, err error) {
+	err = f.confirmed(ctx, func(ctx context.Context) (err error) {
+		operation, err = f.Provider.UpgradeControlPlane(ctx, version, since)
+		return err
+	})
+	return operation, err
 }
 
 func (f fencedProvider) CreatePool(ctx context.Context, clone upgrade.Clone) (operation string, err error) {

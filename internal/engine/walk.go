@@ -67,7 +67,7 @@ func (e *Engine) skipped(pool string) error {
 // carryOut carries out one step, or the drains of some nodes of a pool, between two saves each.
 func (e *Engine) carryOut(ctx context.Context, steps []upgrade.Step) error {
 	pool, ok := e.poolPlan(steps[0].Pool)
-	if !ok {
+	if !ok && steps[0].Kind != upgrade.UpgradeControlPlane {
 		return fmt.Errorf("step %s: the plan has no pool %s", steps[0].ID, steps[0].Pool)
 	}
 	if err := e.awaitAPI(ctx); err != nil {
@@ -164,6 +164,8 @@ func (e *Engine) awaitAPI(ctx context.Context) error {
 
 func (e *Engine) do(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
 	switch step.Kind {
+	case upgrade.UpgradeControlPlane:
+		return e.upgradeControlPlane(ctx, step)
 	case upgrade.FreezeAutoscaling:
 		return e.freezeAutoscaling(ctx, step, pool)
 	case upgrade.CreatePool:
@@ -238,6 +240,9 @@ func (e *Engine) change(ctx context.Context, step upgrade.Step, attempt func(con
 		saved := make(chan error, 1)
 		go func() { saved <- e.save(ctx) }()
 		err = e.Provider.Wait(ctx, operation, e.progress(step))
+		if err != nil && ctx.Err() == nil && e.Cluster.State().Away {
+			e.progress(step)(err.Error()) // people should not have to wait for it until the API is back
+		}
 		if saveErr := <-saved; saveErr != nil {
 			return saveErr
 		}

@@ -216,10 +216,10 @@ func (p *Provider) operations(ctx context.Context) ([]*containerpb.Operation, er
 	return response.GetOperations(), nil
 }
 
-// Wait implements the engine's Provider. Done is not success: an operation that is done carries its error. A look that fails
+// Wait implements the engine's Provider. Done is not success: an operation that is done carries its error. One that does not end is upgrade.Unended. A look that fails
 // for a reason that may pass says nothing about the operation, so it is told and looked again.
 func (p *Provider) Wait(ctx context.Context, operation string, progress func(string)) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, operationTimeout, fmt.Errorf("operation %s is not done after %s", operation, operationTimeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, operationTimeout, &upgrade.Unended{Operation: operation, After: operationTimeout})
 	defer cancel()
 	told := ""
 	for wait := pollFirst; ; wait = min(wait*3/2, pollLast) {

@@ -17,7 +17,7 @@ import (
 func needs() []upgrade.ProviderPermission {
 	return []upgrade.ProviderPermission{
 		{Name: "container.clusters.get", Why: "to read the cluster and its node pools"},
-		{Name: "container.clusters.update", Why: "to make and delete node pools, and to set their autoscaling"},
+		{Name: "container.clusters.update", Why: "to upgrade the control plane, to make and delete node pools, and to set their autoscaling"},
 		{Name: "container.operations.get", Why: "to wait for what was begun"},
 		{Name: "container.operations.list", Why: "to see what else is under way"},
 	}

@@ -17,8 +17,9 @@ import (
 // narrower one: https://cloud.google.com/kubernetes-engine/versioning.
 const skew = 2
 
-// Cluster reads the cluster, its pools and what is being done to them, the versions that its channel offers, and what the project may do and
-// have. Operations that may not be listed are said to be unread, and so is what other APIs than GKE's do not tell; neither is an error.
+// Cluster reads the cluster, its pools and what is being done to them, the versions that its channel offers, what GKE does by itself, and what the
+// project may do and have. Operations that may not be listed are said to be unread, and so is what GKE means to do and what other APIs do not tell;
+// none of it is an error.
 func (p *Provider) Cluster(ctx context.Context) (upgrade.Cluster, error) {
 	cluster, err := p.get(ctx)
 	if err != nil {
@@ -36,6 +37,7 @@ func (p *Provider) Cluster(ctx context.Context) (upgrade.Cluster, error) {
 	if unread != nil {
 		c.Unread[upgrade.ReadOperations] = unread.Error()
 	}
+	p.readAutoUpgrade(ctx, &c)
 	p.readProject(ctx, &c)
 	if ctx.Err() != nil {
 		return upgrade.Cluster{}, context.Cause(ctx)

@@ -174,6 +174,15 @@ func (c *Cluster) storedAPIs(ctx context.Context) ([]upgrade.APIUse, error) {
 	return uses, nil
 }
 
+// Version implements the engine's Cluster.
+func (c *Cluster) Version(ctx context.Context) (string, error) {
+	v, err := within(context.WithValue(ctx, frank{}, true), requestTimeout, discovery.ToDiscoveryInterfaceWithContext(c.client.Discovery()).ServerVersionWithContext)
+	if err != nil {
+		return "", fmt.Errorf("find out the API server's version: %w", err)
+	}
+	return strings.TrimPrefix(v.GitVersion, "v"), nil
+}
+
 func serverMinor(ctx context.Context, asking discovery.DiscoveryInterfaceWithContext) (int, error) {
 	v, err := asking.ServerVersionWithContext(ctx)
 	if err != nil {

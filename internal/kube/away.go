@@ -260,6 +260,11 @@ func (s *stream) Close() error {
 	return s.ReadCloser.Close()
 }
 
+// tooNew tells what an API server answers that does not know a revision yet.
+func tooNew(body []byte) bool {
+	return bytes.Contains(body, []byte(metav1.CauseTypeResourceVersionTooLarge)) || bytes.Contains(body, []byte("Too large resource version"))
+}
+
 // refusal is why there is nothing behind a response, nil for any other response. The body of a refusal is read and closed.
 func refusal(resp *http.Response) error {
 	if !awayCode(resp.StatusCode) {
@@ -268,8 +273,7 @@ func refusal(resp *http.Response) error {
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, bodyLimit)) // as much of it as there is
 	_ = resp.Body.Close()
 	// An API server that does not know a revision yet is there, and client-go has to see that it says so, to ask for another one.
-	if resp.StatusCode == http.StatusGatewayTimeout &&
-		(bytes.Contains(body, []byte(metav1.CauseTypeResourceVersionTooLarge)) || bytes.Contains(body, []byte("Too large resource version"))) {
+	if resp.StatusCode == http.StatusGatewayTimeout && tooNew(body) {
 		resp.Body = io.NopCloser(bytes.NewReader(body))
 		return nil
 	}

@@ -67,6 +67,18 @@ func (c *Cluster) Survey(ctx context.Context, needs []upgrade.Permission) (upgra
 		inv.User, inv.Permissions, err = c.permissions(ctx, slices.Concat(Needs(), needs))
 		return err
 	})
+	read(upgrade.ReadLeases, func(ctx context.Context) (err error) {
+		inv.Leaders, err = c.leaders(ctx)
+		return err
+	})
+	read(upgrade.ReadCronJobs, func(ctx context.Context) (err error) {
+		inv.CronJobs, err = c.cronJobs(ctx, time.Now())
+		return err
+	})
+	read(upgrade.ReadAutoscalers, func(ctx context.Context) (err error) {
+		inv.Autoscalers, err = c.autoscalers(ctx)
+		return err
+	})
 	reading.Wait()
 	inv.APIs = mergeAPIs(requested, stored)
 	read(upgrade.ReadWebhooks, func(ctx context.Context) (err error) {

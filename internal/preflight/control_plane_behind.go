@@ -2,6 +2,7 @@ package preflight
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/upshift-k8s/upshift/internal/upgrade"
@@ -11,7 +12,7 @@ import (
 func controlPlaneBehind() Check {
 	return Check{
 		Name: "control-plane-behind", Severities: []upgrade.Severity{upgrade.Blocker}, Binding: true, Always: true,
-		Title: "The control plane is older than the target",
+		Title: "The control plane is older than the target, and the scope leaves it out",
 		Why:   "Nodes must not be newer than their control plane: the kubelet would speak to an API that does not know it.",
 		find:  findControlPlaneBehind,
 	}
@@ -19,13 +20,13 @@ func controlPlaneBehind() Check {
 
 func findControlPlaneBehind(in Input) []upgrade.Finding {
 	c := in.Cluster
-	if upgrade.CompareVersions(c.ControlPlaneVersion, in.Target) >= 0 {
+	if in.ControlPlane != nil || upgrade.CompareVersions(c.ControlPlaneVersion, in.Target) >= 0 {
 		return nil
 	}
 	f := upgrade.Finding{
 		Severity: upgrade.Blocker, Object: cluster(c),
 		Problem: fmt.Sprintf("has a control plane at %s, behind the target %s, and nodes must not be newer than it; "+
-			"upgrading control planes is not supported yet", c.ControlPlaneVersion, in.Target),
+			"with scope: all it is upgraded first", c.ControlPlaneVersion, in.Target),
 	}
 	hops, err := upgrade.Path(c, in.Target)
 	if err != nil {
@@ -39,27 +40,17 @@ func findControlPlaneBehind(in Input) []upgrade.Finding {
 	}
 	var commands []string
 	for _, hop := range hops {
-		if len(leftBehind(c, []string{hop})) > 0 {
+		if slices.ContainsFunc(c.Pools, func(p upgrade.Pool) bool { return tooFar(c, p, []string{hop}) >= 0 }) {
 			f.Advice = "upgrade these pools before the next hop, and plan again"
 			break
 		}
 		commands = append(commands, gcloud(c, "clusters upgrade "+c.Name, "--master --cluster-version", hop))
 	}
-	f.Evidence = leftBehind(c, hops)
-	f.Remedy = strings.Join(commands, " && ")
-	return []upgrade.Finding{f}
-}
-
-// leftBehind names the pools that a control plane on its way would leave too far behind: their nodes have to be upgraded in between.
-func leftBehind(c upgrade.Cluster, hops []string) []string {
-	var found []string
 	for _, p := range c.Pools {
-		for _, hop := range hops {
-			if behind, ok := upgrade.MinorsBetween(p.Version, hop); ok && c.Skew > 0 && behind > c.Skew {
-				found = append(found, fmt.Sprintf("pool %s runs %s, %d minors behind %s, and nodes may be %d behind: upgrade it before that", p.Name, p.Version, behind, hop, c.Skew))
-				break
-			}
+		if i := tooFar(c, p, hops); i >= 0 {
+			f.Evidence = append(f.Evidence, "pool "+p.Name+" "+behindBy(c, p, hops[i]))
 		}
 	}
-	return found
+	f.Remedy = strings.Join(commands, " && ")
+	return []upgrade.Finding{f}
 }

@@ -68,7 +68,7 @@ func TestWhatGKEKnows(t *testing.T) {
 			change: func(s *upgrade.Snapshot) { s.Cluster.Autopilot, s.Cluster.Autoprovisioning = true, true },
 			want: []string{
 				"blocker autopilot Cluster cluster-1 is an Autopilot cluster: GKE makes and upgrades its nodes by itself, and there is no node pool that could be migrated",
-				"gcloud container clusters upgrade cluster-1 --master --cluster-version 1.34.2-gke.100" + there + " # the nodes follow",
+				"gcloud container clusters upgrade cluster-1 --master --cluster-version 1.34.2-gke.100" + there + " # the nodes follow; scope: control-plane does the same",
 			},
 		},
 
@@ -346,7 +346,7 @@ func TestWhatGKEKnows(t *testing.T) {
 			options: func(o *upgrade.Options) { o.Target = "1.35" },
 			want: []string{
 				"blocker control-plane-behind Cluster cluster-1 has a control plane at 1.33.5-gke.1, behind the target 1.35.1-gke.3, and nodes must not be newer than it; " +
-					"upgrading control planes is not supported yet: it goes by 1.34.2-gke.100, then 1.35.1-gke.3",
+					"with scope: all it is upgraded first: it goes by 1.34.2-gke.100, then 1.35.1-gke.3",
 				"gcloud container clusters upgrade cluster-1 --master --cluster-version 1.34.2-gke.100" + there +
 					" && gcloud container clusters upgrade cluster-1 --master --cluster-version 1.35.1-gke.3" + there,
 			},
@@ -358,7 +358,7 @@ func TestWhatGKEKnows(t *testing.T) {
 			options: func(o *upgrade.Options) { o.Target = "1.34" },
 			want: []string{
 				"blocker control-plane-behind Cluster cluster-1 has a control plane at 1.33.5-gke.1, behind the target 1.34.2-gke.100, and nodes must not be newer than it; " +
-					"upgrading control planes is not supported yet: it goes by 1.34.2-gke.100; " +
+					"with scope: all it is upgraded first: it goes by 1.34.2-gke.100; " +
 					"it is zonal, so the Kubernetes API is away for some minutes during each, while the control plane of a regional cluster stays up",
 				"gcloud container clusters upgrade cluster-1 --master --cluster-version 1.34.2-gke.100" + there,
 			},
@@ -370,7 +370,7 @@ func TestWhatGKEKnows(t *testing.T) {
 			options: func(o *upgrade.Options) { o.Target = "1.34" },
 			want: []string{
 				"blocker control-plane-behind Cluster cluster-1 has a control plane at 1.32.9-gke.1, behind the target 1.34.2-gke.100, and nodes must not be newer than it; " +
-					"upgrading control planes is not supported yet",
+					"with scope: all it is upgraded first",
 				"gcloud container get-server-config --format 'yaml(channels)'" + there + " # and choose a target that it leads to",
 			},
 		},

@@ -27,7 +27,8 @@ func findMissingPermissions(in Input) []upgrade.Finding {
 	var order []scope
 	verbs := map[scope][]string{}
 	for _, p := range in.Inventory.Permissions {
-		if p.Allowed || p.Only != "" && !in.has(p.Only) {
+		ofNodes := p.Namespace == "" // what is not about the record
+		if p.Allowed || p.Only != "" && !in.has(p.Only) || ofNodes && len(in.changed()) == 0 {
 			continue
 		}
 		s := scope{p.Group, p.Resource, p.Namespace, p.Why, p.Only}
@@ -88,6 +89,12 @@ func (in Input) readable(s upgrade.Source) string {
 		return in.grantEverywhere("upshift-read-namespaces", "--verb list --resource namespaces")
 	case upgrade.ReadWebhooks:
 		return in.grantEverywhere("upshift-read-webhooks", "--verb list --resource validatingwebhookconfigurations"+admission+",mutatingwebhookconfigurations"+admission)
+	case upgrade.ReadLeases:
+		return in.grantEverywhere("upshift-read-leases", "--verb list --resource leases.coordination.k8s.io")
+	case upgrade.ReadCronJobs:
+		return in.grantEverywhere("upshift-read-cronjobs", "--verb list --resource cronjobs.batch")
+	case upgrade.ReadAutoscalers:
+		return in.grantEverywhere("upshift-read-autoscalers", "--verb list --resource horizontalpodautoscalers.autoscaling")
 	case upgrade.ReadAPIMetrics:
 		return in.grantEverywhere("upshift-read-metrics", "--verb get --non-resource-url /metrics")
 	}

@@ -14,10 +14,12 @@ import (
 // Input is what the checks look at.
 type Input struct {
 	upgrade.Snapshot
-	// Target is the version that the plan goes to, Pools what it does with each pool, and Steps how, with estimates.
-	Target string
-	Pools  []upgrade.PoolPlan
-	Steps  []upgrade.Step
+	// Target is the version that the plan goes to, ControlPlane and Pools what it does with these, and Steps how, with estimates. ControlPlane is nil
+	// where it is left alone.
+	Target       string
+	ControlPlane *upgrade.ControlPlanePlan
+	Pools        []upgrade.PoolPlan
+	Steps        []upgrade.Step
 	// Options are what a person chose.
 	Options upgrade.Options
 	// Moving are the pods on the nodes that are to be drained, but for those that simply leave with their node.
@@ -49,8 +51,8 @@ type Check struct {
 // Checks are all checks, in the order in which their findings are told.
 func Checks() []Check {
 	return []Check{
-		controlPlaneBehind(), newerPool(), goesOn(), poolNameTaken(), otherCluster(),
-		autopilot(), clusterTrouble(), pendingOperation(), poolTrouble(), maintenanceWindow(), maintenanceExclusion(), podRange(), managedElsewhere(), autoprovisioning(), skew(),
+		controlPlaneBehind(), leftBehind(), controlPlaneDowntime(), newerPool(), goesOn(), poolNameTaken(), otherCluster(),
+		autopilot(), autoUpgrade(), clusterTrouble(), pendingOperation(), poolTrouble(), maintenanceWindow(), maintenanceExclusion(), podRange(), managedElsewhere(), autoprovisioning(), skew(),
 		providerPermissions(), surgeQuota(),
 		unreadyNodes(), foreignCordons(), imageDrift(), pinnedToPool(), removedLabels(),
 		permissions(), webhooks(), deprecatedAPIs(), localVolumes(), zonalVolumes(), unboundVolumes(), hostPaths(),
@@ -62,7 +64,7 @@ func Checks() []Check {
 
 // Inspect runs all checks. It is an upgrade.Inspector.
 func Inspect(s upgrade.Snapshot, p upgrade.Plan) []upgrade.Finding {
-	in := Input{Snapshot: s, Target: p.Target.Version, Pools: p.Pools, Steps: p.Steps, Options: p.Options, Moving: upgrade.PodsOn(s.State, p.Pools)}
+	in := Input{Snapshot: s, Target: p.Target.Version, ControlPlane: p.ControlPlane, Pools: p.Pools, Steps: p.Steps, Options: p.Options, Moving: upgrade.PodsOn(s.State, p.Pools)}
 	in.lost, in.surges = newLabelLoss(in), surges(p.Pools)
 	var found []upgrade.Finding
 	idle := len(in.Steps) == 0

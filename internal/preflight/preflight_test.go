@@ -199,7 +199,7 @@ func TestWhatIsFound(t *testing.T) {
 func pastable(t *testing.T, f upgrade.Finding) {
 	t.Helper()
 	tool, _, _ := strings.Cut(f.Remedy, " ")
-	if !slices.Contains([]string{"", "kubectl", "gcloud", "terraform"}, tool) || strings.Contains(f.Remedy, ", ") || strings.Contains(f.Remedy, "…") {
+	if !slices.Contains([]string{"", "kubectl", "gcloud", "terraform", "upshift"}, tool) || strings.Contains(f.Remedy, ", ") || strings.Contains(f.Remedy, "…") {
 		t.Errorf("%q cannot be pasted", f.Remedy)
 	}
 }

@@ -19,6 +19,10 @@ func skew() Check {
 
 func findSkew(in Input) []upgrade.Finding {
 	c, migrated := in.Cluster, in.migrated()
+	controlPlane := c.ControlPlaneVersion
+	if in.ControlPlane != nil {
+		controlPlane = in.ControlPlane.To
+	}
 	var found []upgrade.Finding
 	for _, p := range c.Pools {
 		runs, is, advice := p.Version, "runs", "name it in node-pools too"
@@ -28,17 +32,17 @@ func findSkew(in Input) []upgrade.Finding {
 		if slices.ContainsFunc(migrated, func(m upgrade.PoolPlan) bool { return m.Name == p.Name }) {
 			runs, is, advice = in.Target, "is to run", "choose a newer target-version"
 		}
-		behind, ok := upgrade.MinorsBetween(runs, c.ControlPlaneVersion)
+		behind, ok := upgrade.MinorsBetween(runs, controlPlane)
 		switch {
-		case ok && c.Skew > 0 && behind > c.Skew:
+		case ok && c.Skew > 0 && behind > c.Skew && in.ControlPlane == nil: // else its way says so
 			found = append(found, upgrade.Finding{
 				Severity: upgrade.Warning, Object: nodePool(p.Name), Advice: advice,
-				Problem: fmt.Sprintf("%s %s, %d minors behind the control plane at %s, and nodes may be %d behind", is, runs, behind, c.ControlPlaneVersion, c.Skew),
+				Problem: fmt.Sprintf("%s %s, %d minors behind the control plane at %s, and nodes may be %d behind", is, runs, behind, controlPlane, c.Skew),
 			})
-		case ok && runs == p.Version && upgrade.CompareVersions(runs, c.ControlPlaneVersion) > 0:
+		case ok && runs == p.Version && upgrade.CompareVersions(runs, controlPlane) > 0:
 			found = append(found, upgrade.Finding{
 				Severity: upgrade.Warning, Object: nodePool(p.Name),
-				Problem: fmt.Sprintf("runs %s, newer than the control plane at %s, and nodes must not be newer than it", runs, c.ControlPlaneVersion),
+				Problem: fmt.Sprintf("runs %s, newer than the control plane at %s, and nodes must not be newer than it", runs, controlPlane),
 				Remedy:  gcloud(c, "clusters upgrade", c.Name, "--master --cluster-version", runs),
 			})
 		}

@@ -42,6 +42,9 @@ func (v View) Text(read string) []string {
 		line("Takes    %s", v.Timing.Takes())
 		line("Undo     %s", v.Timing.Undo())
 	}
+	if v.ControlPlane != "" {
+		line("Control plane: %s", v.ControlPlane)
+	}
 	line("")
 	for _, row := range table(v.poolRows()) {
 		line("%s", row)

@@ -26,8 +26,10 @@ type View struct {
 	// Kind is zonal or regional.
 	Kind   string
 	Counts string
-	Timing Timing
-	Pools  []PoolView
+	// ControlPlane is what happens to the control plane, empty for nothing.
+	ControlPlane string
+	Timing       Timing
+	Pools        []PoolView
 	// Groups are the findings, those of one severity and check together, the gravest first.
 	Groups []Group
 	Steps  []StepView
@@ -72,7 +74,7 @@ type StepView struct {
 
 // Look puts a plan into words, given the consents that are granted.
 func Look(p upgrade.Plan, granted []upgrade.Consent) View {
-	v := View{Plan: p, Target: p.Target.Version, Kind: "zonal", Timing: TimingOf(p), Counts: FindingCounts(p)}
+	v := View{Plan: p, Target: p.Target.Version, Kind: "zonal", Timing: TimingOf(p), Counts: FindingCounts(p), ControlPlane: ControlPlane(p)}
 	if p.Target.Requested != p.Target.Version {
 		v.Target += fmt.Sprintf(" (%s)", p.Target.Requested)
 	}
@@ -213,8 +215,12 @@ type Timing struct {
 	// NoReturn are the pools whose deletion a rollback does not undo, and Until is when the first of these begins.
 	NoReturn []string
 	Until    time.Duration
+	// pools tells that something is done to a pool.
+	pools bool
 	// Ends is how many drains end something for good.
 	Ends int
+	// ControlPlane is the version that the control plane is upgraded to first and that no rollback takes back, empty where it is left alone.
+	ControlPlane string
 }
 
 // Part is one kind of steps of a plan.
@@ -229,6 +235,10 @@ func TimingOf(p upgrade.Plan) Timing {
 	sums := map[upgrade.StepKind]time.Duration{}
 	drains := 0
 	for _, s := range p.Steps {
+		if s.Kind == upgrade.UpgradeControlPlane {
+			t.ControlPlane = s.Version
+		}
+		t.pools = t.pools || s.Pool != ""
 		if s.Kind == upgrade.DeletePool {
 			if len(t.NoReturn) == 0 {
 				t.Until = t.Total
@@ -248,7 +258,7 @@ func TimingOf(p upgrade.Plan) Timing {
 		kind upgrade.StepKind
 		what string
 	}{
-		{upgrade.CreatePool, "new nodes"}, {upgrade.SurgeFirst, "restarts"}, {upgrade.DrainNode, Plural(drains, "drain") + AtOnce(p.Options.Parallel)}, {upgrade.Soak, "soak"}, {upgrade.DeletePool, "deleting old pools"},
+		{upgrade.UpgradeControlPlane, "control plane"}, {upgrade.CreatePool, "new nodes"}, {upgrade.SurgeFirst, "restarts"}, {upgrade.DrainNode, Plural(drains, "drain") + AtOnce(p.Options.Parallel)}, {upgrade.Soak, "soak"}, {upgrade.DeletePool, "deleting old pools"},
 	} {
 		if d := sums[kind.kind]; d > 0 {
 			t.Parts = append(t.Parts, Part{kind.what, d})
@@ -272,12 +282,18 @@ func (t Timing) Takes() string {
 
 // Undo says until when all can be undone.
 func (t Timing) Undo() string {
+	if t.ControlPlane != "" && len(t.NoReturn) == 0 && !t.pools {
+		return "not at all: a control plane is not downgraded"
+	}
 	text := "at any time: the old pools are kept"
 	if len(t.NoReturn) > 0 {
 		text = fmt.Sprintf("until %s is deleted, %s after the start", t.NoReturn[0], About(t.Until))
 	}
 	if t.Ends > 0 {
 		text += fmt.Sprintf("; but %s ends bare pods for good", Plural(t.Ends, "drain"))
+	}
+	if t.ControlPlane != "" {
+		text += fmt.Sprintf("; but the control plane stays at %s, since it is not downgraded", t.ControlPlane)
 	}
 	return text
 }

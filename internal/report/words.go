@@ -15,6 +15,8 @@ func Step(p upgrade.Plan, s upgrade.Step) string {
 	pool, _ := p.Pool(s.Pool)
 	nodes := pool.NodesPerZone * len(pool.Zones)
 	switch s.Kind {
+	case upgrade.UpgradeControlPlane:
+		return fmt.Sprintf("%s: to %s, and then ask the provider and the API server whether it is there%s", s.Kind, s.Version, meanwhile(p.Cluster.Regional))
 	case upgrade.FreezeAutoscaling:
 		return fmt.Sprintf("%s: turn off autoscaling of %s (%s)", s.Kind, s.Pool, pool.Autoscaling.Summary)
 	case upgrade.CreatePool:
@@ -35,6 +37,27 @@ func Step(p upgrade.Plan, s upgrade.Step) string {
 		return fmt.Sprintf("%s: %s gets %s", s.Kind, pool.NewName, pool.Autoscaling.Summary)
 	}
 	return string(s.Kind)
+}
+
+// meanwhile says what becomes of the Kubernetes API while the control plane is upgraded.
+func meanwhile(regional bool) string {
+	if regional {
+		return "; the Kubernetes API stays up, since one server after another is upgraded"
+	}
+	return "; the Kubernetes API is away meanwhile"
+}
+
+// ControlPlane says what a plan does with the control plane, empty for nothing.
+func ControlPlane(p upgrade.Plan) string {
+	c := p.ControlPlane
+	if c == nil {
+		return ""
+	}
+	way := ""
+	if len(c.Hops) > 1 {
+		way = ", by " + strings.Join(c.Hops, ", then ")
+	}
+	return fmt.Sprintf("upgrade from %s to %s%s%s: %s", c.From, c.To, way, meanwhile(c.StaysUp), c.Why)
 }
 
 // restarts names the Deployments that are restarted, the first of many, with the pods that restart with them and what may speak against it: "Deployment shop/web (3 pods, 2 of them elsewhere)".
@@ -62,9 +85,26 @@ func NewPool(pool upgrade.PoolPlan) string {
 	return text
 }
 
-// Counts says what a run did: "3 nodes drained, 1 pod moved, 1 bare pod lost (default/x)".
+// Counts says what a run did: "3 nodes drained, 1 pod moved, 1 bare pod lost (default/x)", and before that where it brought the control plane,
+// with what became of the Kubernetes API if that was to stay up: "control plane at 1.34.2 (…), ".
 func Counts(run *upgrade.Run) string {
-	text := Plural(run.NodesDrained, "node") + " drained, " + Plural(run.PodsMoved(), "pod") + " moved"
+	text := ""
+	var calls upgrade.Calls
+	counted := false
+	for _, s := range run.Hops() {
+		if s.Calls != nil {
+			counted = true
+			calls.Made, calls.Failed = calls.Made+s.Calls.Made, calls.Failed+s.Calls.Failed
+		}
+	}
+	if now := run.ControlPlaneVersion(); now != run.Plan.Cluster.ControlPlaneVersion {
+		text = "control plane at " + now
+		if counted {
+			text += fmt.Sprintf(" (%s)", calls)
+		}
+		text += ", "
+	}
+	text += Plural(run.NodesDrained, "node") + " drained, " + Plural(run.PodsMoved(), "pod") + " moved"
 	if lost := run.PodsLost(); len(lost) > 0 {
 		text += fmt.Sprintf(", %s lost (%s)", Plural(len(lost), "bare pod"), strings.Join(lost, ", "))
 	}

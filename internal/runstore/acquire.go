@@ -29,7 +29,7 @@ func (h *Held) Error() string {
 }
 
 // Acquire takes the cluster's lease and claims the record. A lease that nobody renews is taken once it has been seen unchanged
-// for its whole duration, by this machine's clock alone; meanwhile is told what is waited for. Held and NoNamespace are errors.
+// for its whole duration while the API could be reached, by this machine's clock alone; meanwhile is told what is waited for. Held and NoNamespace are errors.
 // The lock's context is derived from ctx.
 func (s *Store) Acquire(ctx context.Context, who upgrade.Holder, meanwhile func(string)) (*Lock, error) {
 	name := fmt.Sprintf("%s, %s, %s", who.Who, who.Where, strings.ToLower(rand.Text()[:8]))
@@ -51,10 +51,15 @@ func (s *Store) Acquire(ctx context.Context, who upgrade.Holder, meanwhile func(
 func (l *Lock) take(ctx context.Context, meanwhile func(string)) error {
 	var seen *coordinationv1.Lease
 	var since time.Time
-	for begun := time.Now(); ; {
+	begun := time.Now()
+	for answered := begun; ; {
+		asked := time.Now()
 		lease, err := l.store.lease(ctx)
 		now := time.Now()
-		if err != nil && passing(err) && now.Sub(begun) < requestTimeout {
+		if err != nil || now.Sub(asked) > l.store.timing.call {
+			since = now // its holder could not renew it meanwhile either
+		}
+		if err != nil && passing(err) && now.Sub(answered) < requestTimeout {
 			if err := pause(ctx, retryPause); err != nil {
 				return err
 			}
@@ -63,6 +68,7 @@ func (l *Lock) take(ctx context.Context, meanwhile func(string)) error {
 		if err != nil {
 			return err
 		}
+		answered = now
 		if lease != nil && holderOf(lease) == l.name { // taken, and the answer was lost
 			l.lease = lease
 			return nil

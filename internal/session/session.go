@@ -39,6 +39,8 @@ type Session struct {
 	provider *gke.Provider
 	kube     *rest.Config
 	store    *runstore.Store
+	// tally counts all that is asked of the Kubernetes API.
+	tally kube.Tally
 }
 
 // WrongCluster is the error for a kubeconfig that leads to another cluster than the one that is named.
@@ -68,9 +70,11 @@ func Connect(ctx context.Context, t Target) (_ *Session, err error) {
 			err = errors.Join(err, s.provider.Close())
 		}
 	}()
-	if s.kube, err = s.reach(ctx); err != nil {
+	config, err := s.reach(ctx)
+	if err != nil {
 		return nil, err
 	}
+	s.kube = kube.Counted(config, &s.tally)
 	if s.store, err = runstore.Open(s.kube, t.Namespace); err != nil {
 		return nil, err
 	}

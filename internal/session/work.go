@@ -159,7 +159,7 @@ func (w *Work) CarryOut(ctx context.Context, run *upgrade.Run, first *upgrade.Re
 	}
 	e := engine.Engine{
 		Provider: s.provider, Cluster: w.cluster, Lock: w.lock, Record: &journal{lock: w.lock, saved: hooks.Saved}, Holder: w.lock.Holder(), First: first,
-		Requests: s.store.Requests(ctx, run.Acknowledged), Outages: w.lock.Outages(), Notify: hooks.Notify,
+		Calls: s.tally.Calls, Requests: s.store.Requests(ctx, run.Acknowledged), Outages: w.lock.Outages(), Notify: hooks.Notify,
 	}
 	err := e.Run(ctx, run)
 	if run.State.Final() {

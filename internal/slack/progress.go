@@ -75,19 +75,28 @@ func (p Progress) title() string {
 
 // bar says how far the run is.
 func (p Progress) bar() string {
-	drains := p.Run.Drains()
+	drains, hops := p.Run.Drains(), p.Run.Hops()
+	drained, hopped := countDone(drains), countDone(hops)
+	filled := barLength
+	if all := len(drains) + len(hops); all > 0 {
+		filled = barLength * (drained + hopped) / all
+	}
+	controlPlane := ""
+	if len(hops) > 0 {
+		controlPlane = fmt.Sprintf("control plane at %s, ", code(p.Run.ControlPlaneVersion()))
+	}
+	return fmt.Sprintf("%s%s  %s*%d of %s* drained, %s", strings.Repeat("█", filled), strings.Repeat("░", barLength-filled),
+		controlPlane, drained, report.Plural(len(drains), "node"), p.moved())
+}
+
+func countDone(steps []upgrade.Step) int {
 	done := 0
-	for _, s := range drains {
+	for _, s := range steps {
 		if s.State == upgrade.StepDone {
 			done++
 		}
 	}
-	filled := barLength
-	if len(drains) > 0 {
-		filled = barLength * done / len(drains)
-	}
-	return fmt.Sprintf("%s%s  *%d of %s* drained, %s", strings.Repeat("█", filled), strings.Repeat("░", barLength-filled),
-		done, report.Plural(len(drains), "node"), p.moved())
+	return done
 }
 
 // counts is report.Counts with the first few of very many lost pods.
@@ -128,9 +137,13 @@ func (p Progress) now() []string {
 		lines = append(lines, fmt.Sprintf("Left: %s, done at %s if all goes well.", report.About(left), at(p.Now.Add(left).Truncate(time.Minute))))
 	}
 	for _, s := range run.Steps {
-		if s.Kind == upgrade.DeletePool && s.State != upgrade.StepDone {
-			lines = append(lines, fmt.Sprintf("The next point of no return: deleting %s.", code(s.Pool)))
-			break
+		switch {
+		case s.State == upgrade.StepDone:
+			continue
+		case s.Kind == upgrade.UpgradeControlPlane && s.StartedAt == nil:
+			return append(lines, fmt.Sprintf("The next point of no return: upgrading the control plane to %s.", code(s.Version)))
+		case s.Kind == upgrade.DeletePool:
+			return append(lines, fmt.Sprintf("The next point of no return: deleting %s.", code(s.Pool)))
 		}
 	}
 	return lines
@@ -157,6 +170,11 @@ func (p Progress) step(s upgrade.Step) string {
 		since = ", since " + at(*s.StartedAt)
 	}
 	switch s.Kind {
+	case upgrade.UpgradeControlPlane:
+		if p.Run.Plan.Cluster.Regional {
+			return "upgrading the control plane to " + code(s.Version) + ", one server after another" + since
+		}
+		return "upgrading the control plane to " + code(s.Version) + ", and the Kubernetes API is away meanwhile" + since
 	case upgrade.FreezeAutoscaling:
 		return "autoscaling of " + code(s.Pool) + " is turned off"
 	case upgrade.CreatePool:

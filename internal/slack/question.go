@@ -99,8 +99,12 @@ func describeCluster(p upgrade.Plan) string {
 	if p.Target.Requested != p.Target.Version {
 		target += " (" + Escape(p.Target.Requested) + ")"
 	}
-	return fmt.Sprintf("Cluster %s: %s, project %s, %s, %s, control plane at %s. Target %s.", code(p.Cluster.Name), Escape(p.Cluster.Provider),
+	text := fmt.Sprintf("Cluster %s: %s, project %s, %s, %s, control plane at %s. Target %s.", code(p.Cluster.Name), Escape(p.Cluster.Provider),
 		code(p.Cluster.Project), code(p.Cluster.Location), kind, code(p.Cluster.ControlPlaneVersion), target)
+	if does := report.ControlPlane(p); does != "" {
+		text += "\nControl plane: " + Escape(does) + "."
+	}
+	return text
 }
 
 // pools says what happens to each pool.
@@ -200,7 +204,13 @@ func consents(p upgrade.Plan) []string {
 func timing(p upgrade.Plan) string {
 	t := report.TimingOf(p)
 	text := "*Takes* " + Escape(t.Takes()) + "."
+	if t.ControlPlane != "" {
+		text += fmt.Sprintf("\n*Point of no return*: upgrading the control plane, first of all. It is not downgraded: a rollback leaves it at %s.", code(t.ControlPlane))
+	}
 	if len(t.NoReturn) == 0 {
+		if t.ControlPlane != "" {
+			return text
+		}
 		return text + "\n*Point of no return*: none, the old pools are kept."
 	}
 	return text + fmt.Sprintf("\n*Point of no return*: deleting %s, %s after the start. Until then a rollback moves the pods back.", list(t.NoReturn, shownNodes), report.About(t.Until))

@@ -35,6 +35,8 @@ type Cluster struct {
 	// Operations are those under way.
 	Operations  []Operation `json:"-"`
 	Maintenance Maintenance `json:"-"`
+	// AutoUpgrade is what the provider does to the control plane by itself.
+	AutoUpgrade AutoUpgrade `json:"-"`
 	// ManagedBy is the tool that made the cluster and will want it back as it was ("Terraform"), empty if none is known.
 	ManagedBy string `json:"-"`
 	// Permissions are what an upgrade needs of the provider, and Quotas those of the cluster's region: none where the provider has no such thing.
@@ -121,4 +123,14 @@ type Busy struct {
 
 func (b *Busy) Error() string {
 	return fmt.Sprintf("the cluster is busy with operation %s (%s)", b.Operation, b.Kind)
+}
+
+// Unended is the error of an operation that was waited for as long as such operations take. It goes on.
+type Unended struct {
+	Operation string
+	After     time.Duration
+}
+
+func (u *Unended) Error() string {
+	return fmt.Sprintf("operation %s is not done after %s", u.Operation, u.After)
 }

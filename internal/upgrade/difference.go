@@ -2,9 +2,11 @@ package upgrade
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 )
 
 // Differences says, a sentence each, what makes a plan another one than an earlier one that was approved: what its digest covers.
@@ -16,6 +18,12 @@ func Differences(before, now Plan) []string {
 	}
 	if a, b := before.Target.Version, now.Target.Version; a != b {
 		add("the target %s is %s instead of %s now", now.Target.Requested, b, a)
+	}
+	if a, b := before.Options.Scope, now.Options.Scope; a != b {
+		add("the scope is %s instead of %s", cmp.Or(b, ScopeNodes), cmp.Or(a, ScopeNodes))
+	}
+	if a, b := before.way(), now.way(); a != b {
+		add("the control plane is %s instead of %s", b, a)
 	}
 	found = append(found, poolDifferences(before, now)...)
 	for _, c := range union(before.Consents, now.Consents) {
@@ -44,6 +52,14 @@ func Differences(before, now Plan) []string {
 		add("its options or the way in which it was made have changed")
 	}
 	return found
+}
+
+// way is what is done with the control plane.
+func (p Plan) way() string {
+	if p.ControlPlane == nil {
+		return "left alone"
+	}
+	return "upgraded to " + strings.Join(p.ControlPlane.Hops, ", then ")
 }
 
 func poolDifferences(before, now Plan) []string {

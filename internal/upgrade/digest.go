@@ -26,6 +26,7 @@ func digest(p Plan, s Snapshot) (string, error) {
 	content := struct {
 		Provider, Project, Location, Name string
 		ControlPlane, Target              string
+		Hops                              []string `json:",omitempty"`
 		Options                           Options
 		Pools                             []pool
 		Restarts                          []string
@@ -36,6 +37,9 @@ func digest(p Plan, s Snapshot) (string, error) {
 		Provider: p.Cluster.Provider, Project: p.Cluster.Project, Location: p.Cluster.Location, Name: p.Cluster.Name,
 		ControlPlane: p.Cluster.ControlPlaneVersion, Target: p.Target.Version, Options: p.Options,
 		Restarts: slices.Sorted(maps.Keys(p.restarted())), Budgets: p.Budgets, Consents: p.Consents,
+	}
+	if p.ControlPlane != nil {
+		content.Hops = p.ControlPlane.Hops
 	}
 	// What was asked for is resolved: "latest" and the version that it came to are the same plan.
 	content.Options.Target = ""

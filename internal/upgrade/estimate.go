@@ -14,6 +14,10 @@ const (
 	assumedNewNodes   = 4 * time.Minute  // from asking for a pool to its nodes being Ready
 	assumedDeletion   = 4 * time.Minute  // of a pool
 	assumedEmptyDrain = 2 * time.Second  // of a node that nothing has to leave
+
+	// Google gives no figures for control planes. These are of the order that people report of GKE: one server, or several one after another.
+	assumedHop         = 5 * time.Minute
+	assumedRegionalHop = 15 * time.Minute
 )
 
 // estimate sets how long each step takes when all goes well, and what the pools cost besides.
@@ -21,6 +25,11 @@ func estimate(p *Plan, s State) {
 	drains, restarts := estimateDrains(s, p), estimateRestarts(s, p)
 	for i, step := range p.Steps {
 		switch step.Kind {
+		case UpgradeControlPlane:
+			p.Steps[i].Estimate = Seconds(assumedHop)
+			if p.Cluster.Regional {
+				p.Steps[i].Estimate = Seconds(assumedRegionalHop)
+			}
 		case CreatePool:
 			p.Steps[i].Estimate = Seconds(assumedNewNodes)
 		case DeletePool:

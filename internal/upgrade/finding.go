@@ -31,6 +31,8 @@ type Consent string
 const (
 	AllowBarePods     Consent = "allow-bare-pods"
 	AllowEmptyDirLoss Consent = "allow-emptydir-loss"
+	// AllowControlPlaneDowntime is for the Kubernetes API being away while a control plane of one server is upgraded.
+	AllowControlPlaneDowntime Consent = "allow-control-plane-downtime"
 )
 
 // Finding is what looking at a cluster before an upgrade turned up.

@@ -22,6 +22,11 @@ type Inventory struct {
 	Webhooks []Webhook
 	// APIs are the API versions that are in use and that a later minor removes.
 	APIs []APIUse
+	// Leaders are the leader elections outside the provider's own namespaces, CronJobs those that are not suspended, and Autoscalers the
+	// HorizontalPodAutoscalers: what does without the Kubernetes API only for a while.
+	Leaders     []Leader
+	CronJobs    []CronJob
+	Autoscalers []Autoscaler
 	// User is who the Kubernetes API takes us for, and Permissions what it says that we may do.
 	User        string
 	Permissions []Permission
@@ -40,6 +45,10 @@ const (
 	ReadPermissions Source = "own permissions"
 	ReadOperations  Source = "the provider's operations"
 	ReadMaintenance Source = "the maintenance policy"
+	ReadAutoUpgrade Source = "the provider's own upgrades"
+	ReadLeases      Source = "leader elections"
+	ReadCronJobs    Source = "CronJobs"
+	ReadAutoscalers Source = "HorizontalPodAutoscalers"
 )
 
 // Resources are amounts by resource name: cpu in thousandths of a core, memory and ephemeral-storage in bytes, pods and all others as a count.
@@ -262,4 +271,32 @@ type PodRange struct {
 	Name, CIDR string
 	// Free is how many addresses are left, Unknown if that is not known. PerNode is how many each new node takes.
 	Free, PerNode int64
+}
+
+// Leader is a Lease by which replicas elect the one that works.
+type Leader struct {
+	Lease Ref
+	// Holder is who holds it, as it says itself: "controller-6c9f-abcde_0f1e…".
+	Holder  string
+	Renewed time.Time
+}
+
+// CronJob is a CronJob that is not suspended.
+type CronJob struct {
+	Ref Ref
+	// Schedule is as it was written, with its time zone if it names one.
+	Schedule string
+	// Next are the times of the next hour at which it is due. Trouble says why they are not known.
+	Next    []time.Time
+	Trouble string
+	// Deadline is how late it may start, zero for any time.
+	Deadline time.Duration
+}
+
+// Autoscaler is a HorizontalPodAutoscaler.
+type Autoscaler struct {
+	Ref Ref
+	// Target is what it scales; Now is how many pods that has, of Most at most.
+	Target    Ref
+	Now, Most int
 }

@@ -13,6 +13,8 @@ import (
 type Options struct {
 	// Target is what was asked for, one of TargetForms.
 	Target string `json:"targetVersion"`
+	// Scope says which parts of the cluster are upgraded.
+	Scope Scope `json:"scope,omitempty"`
 	// Pools are the names of the pools to upgrade, in that order; empty for all.
 	Pools    []string `json:"nodePools,omitempty"`
 	Strategy string   `json:"strategy"`
@@ -139,7 +141,7 @@ const (
 )
 
 // OptionNames are the names that Options.Set knows, those of the Action's inputs.
-var OptionNames = []string{"target-version", "node-pools", "strategy", "max-parallel-drains", "drain-timeout", "soak", "delete-old-pools", "on-failure", "jobs", "surge-first", "accept"}
+var OptionNames = []string{"target-version", "scope", "node-pools", "strategy", "max-parallel-drains", "drain-timeout", "soak", "delete-old-pools", "on-failure", "jobs", "surge-first", "accept"}
 
 // Set sets an option by the name of its input. Its error says what is accepted, and not the name.
 func (o *Options) Set(name, value string) error {
@@ -147,6 +149,9 @@ func (o *Options) Set(name, value string) error {
 	case "target-version":
 		o.Target = value
 		return CheckTarget(value)
+	case "scope":
+		o.Scope = Scope(value)
+		return oneOf(value, []string{"all", "control-plane", "nodes"})
 	case "node-pools":
 		return o.setPools(value)
 	case "strategy":

@@ -46,23 +46,25 @@ const (
 
 // Plan is what an upgrade will do, in order, with a digest that a second person can approve.
 type Plan struct {
-	APIVersion string     `json:"apiVersion"`
-	Kind       string     `json:"kind"`
-	Digest     string     `json:"digest"`
-	CreatedAt  time.Time  `json:"createdAt"`
-	Cluster    Cluster    `json:"cluster"`
-	Target     Target     `json:"target"`
-	Options    Options    `json:"options"`
-	Verdict    Verdict    `json:"verdict"`
-	Findings   []Finding  `json:"findings"`
-	Consents   []Consent  `json:"consents"`
-	Pools      []PoolPlan `json:"pools"`
-	Steps      []Step     `json:"steps"`
+	APIVersion string    `json:"apiVersion"`
+	Kind       string    `json:"kind"`
+	Digest     string    `json:"digest"`
+	CreatedAt  time.Time `json:"createdAt"`
+	Cluster    Cluster   `json:"cluster"`
+	Target     Target    `json:"target"`
+	Options    Options   `json:"options"`
+	Verdict    Verdict   `json:"verdict"`
+	Findings   []Finding `json:"findings"`
+	Consents   []Consent `json:"consents"`
+	// ControlPlane is nil where it is left alone.
+	ControlPlane *ControlPlanePlan `json:"controlPlane,omitempty"`
+	Pools        []PoolPlan        `json:"pools"`
+	Steps        []Step            `json:"steps"`
 	// Budgets are the specs of the PodDisruptionBudgets over pods that move, by namespace/name.
 	Budgets map[string]json.RawMessage `json:"budgets,omitempty"`
 }
 
-// NothingToDo tells that every pool is where it should be.
+// NothingToDo tells that the control plane and every pool are where they should be.
 func (p Plan) NothingToDo() bool { return len(p.Steps) == 0 && p.Verdict != Blocked }
 
 // Pool returns the plan of a pool by its name.
@@ -118,13 +120,17 @@ func BuildPlan(s Snapshot, o Options, inspect Inspector) (Plan, error) {
 	if err := errors.Join(versionErr, poolsErr); err != nil {
 		return Plan{}, err
 	}
-	if err := checkDowngrade(version, pools, s.Cluster); err != nil {
+	controlPlane, err := planControlPlane(s.Cluster, o, version)
+	if err == nil && o.upgradesNodes(s.Cluster) {
+		err = checkDowngrade(version, pools, s.Cluster)
+	}
+	if err != nil {
 		return Plan{}, err
 	}
 	plan := Plan{
 		APIVersion: APIVersion, Kind: "Plan", CreatedAt: s.TakenAt,
 		Cluster: s.Cluster, Target: Target{Requested: o.Target, Version: version}, Options: o,
-		Consents: []Consent{}, Steps: []Step{},
+		Consents: []Consent{}, ControlPlane: controlPlane, Steps: []Step{},
 	}
 	for _, pool := range pools {
 		p := planPool(s, o, pool, version)
@@ -167,7 +173,6 @@ func BuildPlan(s Snapshot, o Options, inspect Inspector) (Plan, error) {
 			}
 		}
 	}
-	var err error
 	if plan.Digest, err = digest(plan, s); err != nil {
 		return Plan{}, fmt.Errorf("digest of the plan: %w", err)
 	}

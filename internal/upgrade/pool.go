@@ -20,6 +20,8 @@ const (
 	BlueGreen  PoolAction = "blue-green"
 	LeaveDone  PoolAction = "nothing-to-do"
 	LeaveNewer PoolAction = "leave-newer"
+	// LeaveOut: the scope leaves the nodes out, or the provider upgrades them by itself.
+	LeaveOut PoolAction = "leave-out"
 )
 
 // Changes tells that something is done to the pool.
@@ -90,6 +92,13 @@ func planPool(s Snapshot, o Options, pool Pool, version string) PoolPlan {
 		return p
 	case order > 0:
 		p.Action, p.Why = LeaveNewer, "newer than "+version
+		return p
+	}
+	if !o.upgradesNodes(s.Cluster) {
+		p.Action, p.Why = LeaveOut, "left out: the scope is the control plane alone"
+		if s.Cluster.Autopilot {
+			p.Why = "left to the provider, which upgrades the nodes of an Autopilot cluster by itself, after the control plane"
+		}
 		return p
 	}
 	p.Config = pool.Config

@@ -12,6 +12,9 @@ type StepKind string
 
 // The kinds of steps.
 const (
+	// UpgradeControlPlane upgrades the control plane to the step's version.
+	UpgradeControlPlane StepKind = "upgrade-control-plane"
+
 	FreezeAutoscaling StepKind = "freeze-autoscaling"
 	CreatePool        StepKind = "create-pool"
 	WaitNodes         StepKind = "wait-nodes"
@@ -47,9 +50,11 @@ const (
 type Step struct {
 	ID   string   `json:"id"`
 	Kind StepKind `json:"kind"`
-	// Pool is the pool that the step changes. To make a new pool is a step of the old one.
+	// Pool is the pool that the step changes, empty for the control plane. To make a new pool is a step of the old one.
 	Pool string `json:"pool"`
 	Node string `json:"node,omitempty"`
+	// Version is what the control plane is upgraded to.
+	Version string `json:"version,omitempty"`
 
 	State      StepState  `json:"state,omitempty"`
 	StartedAt  *time.Time `json:"startedAt,omitempty"`
@@ -62,6 +67,8 @@ type Step struct {
 	NoReturn string `json:"pointOfNoReturn,omitempty"`
 	// Baseline is what a drain that is not done found when it first began.
 	Baseline *Baseline `json:"baseline,omitempty"`
+	// Calls are our own requests of the Kubernetes API while the control plane was upgraded, nil where they were not counted.
+	Calls *Calls `json:"calls,omitempty"`
 }
 
 // Baseline is what a drain is measured against. A drain that goes on after a pause or a crash keeps the first one: by then, what it

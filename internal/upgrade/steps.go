@@ -8,6 +8,11 @@ import (
 // steps lists what the plan does, in order.
 func steps(p Plan) []Step {
 	list := &stepList{plan: p}
+	if p.ControlPlane != nil {
+		for _, hop := range p.ControlPlane.Hops {
+			list.steps = append(list.steps, NewHop(hop))
+		}
+	}
 	for _, pool := range p.Pools {
 		switch pool.Action {
 		case Migrate:
@@ -82,6 +87,8 @@ func markNoReturn(p *Plan, s State) {
 	}
 	for i, step := range p.Steps {
 		switch {
+		case step.Kind == UpgradeControlPlane:
+			p.Steps[i].NoReturn = fmt.Sprintf("a control plane is not downgraded, so a rollback leaves it at %s", step.Version)
 		case step.Kind == DeletePool:
 			p.Steps[i].NoReturn = fmt.Sprintf("a rollback does not bring %s back", step.Pool)
 		case step.Kind == DrainNode && len(bare[step.Node]) > 0:

@@ -37,6 +37,8 @@ type Cluster struct {
 	// Template has further fields of what GetCluster returns, such as a maintenance policy or resource labels; nil: none. With Autopilot on, its
 	// pools cannot be changed.
 	Template *containerpb.Cluster
+	// UpgradeInfo is what FetchClusterUpgradeInfo tells; nil: nothing.
+	UpgradeInfo *containerpb.ClusterUpgradeInfo
 }
 
 // Path is the cluster's resource name, projects/P/locations/L/clusters/C.

@@ -86,8 +86,8 @@ func Commands() map[string]func(*testscript.TestScript, bool, []string) {
 	}
 }
 
-// startCluster: "cluster [autoscaling] [no-namespace] [version=V] [nodes=V] [gke=FILE] [pool=FILE]" boots a cluster with a pool of three
-// nodes. The files, in YAML, are what GKE tells of the cluster and of its pool besides.
+// startCluster: "cluster [autoscaling] [no-namespace] [version=V] [nodes=V] [gke=FILE] [pool=FILE] [upgrade-info=FILE]" boots a
+// cluster with a pool of three nodes. The files, in YAML, are what GKE tells of the cluster and of its pool besides, and of its own upgrades.
 func startCluster(ts *testscript.TestScript, _ bool, args []string) {
 	options := testbed.Options{NodeStartUp: "1s"}
 	for _, a := range args {
@@ -103,6 +103,9 @@ func startCluster(ts *testscript.TestScript, _ bool, args []string) {
 		case "pool":
 			options.PoolTemplate = &containerpb.NodePool{}
 			readProto(ts, value, options.PoolTemplate)
+		case "upgrade-info":
+			options.UpgradeInfo = &containerpb.ClusterUpgradeInfo{}
+			readProto(ts, value, options.UpgradeInfo)
 		case "autoscaling":
 			options.Autoscaling = &containerpb.NodePoolAutoscaling{Enabled: true, MinNodeCount: 1, MaxNodeCount: 4}
 		case "no-namespace":

@@ -47,6 +47,8 @@ type Options struct {
 	// Template has further fields of what GKE tells of the cluster, and PoolTemplate of its pool; nil: none.
 	Template     *containerpb.Cluster
 	PoolTemplate *containerpb.NodePool
+	// UpgradeInfo is what GKE says that it would do by itself; nil: nothing.
+	UpgradeInfo *containerpb.ClusterUpgradeInfo
 	// FastControllers lifts the rate limits of the controllers and the scheduler.
 	FastControllers bool
 	// NoNamespace leaves out the namespace in which runs are recorded.
@@ -139,6 +141,7 @@ func (b *Testbed) startGKE(ctx context.Context, o Options) (err error) {
 	cluster := gkeemu.Cluster{
 		Project: Project, Location: Location, Name: Name, Version: o.Version, Channel: containerpb.ReleaseChannel_REGULAR,
 		Endpoint: b.Lab.Endpoint(), CA: b.Lab.CA(), Kube: emulator, NodeStartUp: o.NodeStartUp, Template: o.Template,
+		UpgradeInfo: o.UpgradeInfo,
 	}
 	if err := b.GKE.AddCluster(cluster); err != nil {
 		return err
