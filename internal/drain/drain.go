@@ -32,6 +32,8 @@ type Node struct {
 	Name string
 	// Baseline is what its drain found when it first began, nil if it has not begun before.
 	Baseline *upgrade.Baseline
+	// Since is when the drain began that somebody else carries out, zero if it is not known to have.
+	Since time.Time
 }
 
 // Options are the choices about drains.
@@ -44,6 +46,9 @@ type Options struct {
 	// Restarted are the UIDs of workloads that replace their pods by themselves. If it is not nil only those pods have to leave the nodes, and
 	// nothing is evicted.
 	Restarted map[string]bool
+	// Followed tells that somebody else drains the nodes, nil for these drains themselves. They need not be cordoned then, and have no deadline but
+	// that of the gate: a node is late once it is replaced and its workloads are not as available as before.
+	Followed *Followed
 	// Moved are the UIDs of pods that are known to have left a node.
 	Moved map[string]bool
 	// Forced are the UIDs of pods that a person lets go past everything that holds them.

@@ -77,6 +77,10 @@ func (t *tracker) launch(d *decision, v view, held string) {
 		t.awaitRestarts(d, v)
 		return
 	}
+	if t.options.Followed != nil {
+		t.awaitFollowed(d, v)
+		return
+	}
 	now := t.newTurn(v, held)
 	for _, p := range t.inTurn(v, now) {
 		keys := t.queuesFor(p, now)

@@ -205,7 +205,7 @@ func TestDrainsThatGoOnAreMeasuredAgainstTheFirstOfThem(t *testing.T) {
 	less.Ready["web"] = 3
 	s.gone("web-1")
 	s.options.Parallel = upgrade.AutoDrains
-	s.tracker = newTracker([]Node{{"a", &full}, {"b", &less}}, s.options, s.State)
+	s.tracker = newTracker([]Node{{Name: "a", Baseline: &full}, {Name: "b", Baseline: &less}}, s.options, s.State)
 	s.next()
 	s.waits("3 of 4 are available")
 	s.ended()

@@ -17,7 +17,7 @@ func TestANodeWhoseTurnHasNotComeIsLeftAloneAfterAResume(t *testing.T) {
 	s.options.Parallel = 2
 	s.workload("StatefulSet/db", 3, "a", "b", "c")
 	first := Observe(s.State, "c")
-	s.tracker = newTracker([]Node{{Name: "a"}, {Name: "b"}, {"c", &first}}, s.options, s.State)
+	s.tracker = newTracker([]Node{{Name: "a"}, {Name: "b"}, {Name: "c", Baseline: &first}}, s.options, s.State)
 	s.next("db-1")
 	if len(s.last.events) > 0 || len(s.tracker.moves) > 0 {
 		t.Errorf("told %v, moved %v", s.last.events, s.tracker.moves)

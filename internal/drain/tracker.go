@@ -122,6 +122,8 @@ type tracker struct {
 	unpaired map[string][]int
 	arrivals map[string][]arrival
 	paired   int
+	// standing are the nodes that were not made again yet, where somebody else drains them.
+	standing map[string]bool
 	// news are events that happened between two decisions.
 	news []event
 }
@@ -216,22 +218,31 @@ func (t *tracker) remember(n Node) {
 // begin begins drains while there may be more at once. What a drain that begins beside others is measured against is what was there before
 // any of them.
 func (t *tracker) begin(d *decision, s upgrade.State, now time.Time) {
+	if t.options.Followed != nil {
+		t.follow(d, s, now)
+		return
+	}
 	for len(t.pending) > 0 && len(t.active) < t.options.Parallel.Of(len(t.active)+len(t.pending)) {
 		n := t.pending[0]
 		t.pending = t.pending[1:]
-		t.active[n.Name], t.began[n.Name] = now, now
-		t.remember(n)
-		if n.Baseline == nil {
-			b := Observe(s, n.Name)
-			for uid := range b.Ready {
-				b.Ready[uid] = t.before[uid]
-			}
-			b.Homeless = slices.DeleteFunc(b.Homeless, func(uid string) bool { return !t.homeless[uid] })
-			b.Unserved = slices.DeleteFunc(b.Unserved, func(key string) bool { return !t.unserved[key] })
-			n.Baseline = &b
-		}
-		d.begin = append(d.begin, n)
+		t.start(d, s, n, now)
 	}
+}
+
+// start begins the drain of a node.
+func (t *tracker) start(d *decision, s upgrade.State, n Node, now time.Time) {
+	t.active[n.Name], t.began[n.Name] = now, now
+	t.remember(n)
+	if n.Baseline == nil {
+		b := Observe(s, n.Name)
+		for uid := range b.Ready {
+			b.Ready[uid] = t.before[uid]
+		}
+		b.Homeless = slices.DeleteFunc(b.Homeless, func(uid string) bool { return !t.homeless[uid] })
+		b.Unserved = slices.DeleteFunc(b.Unserved, func(key string) bool { return !t.unserved[key] })
+		n.Baseline = &b
+	}
+	d.begin = append(d.begin, n)
 }
 
 // foreign tells that the pod's workload is of a kind that State does not list.
@@ -330,7 +341,7 @@ func (t *tracker) look(s upgrade.State, now time.Time) view {
 		if uid := p.Workload.UID; uid != "" {
 			v.of[uid] = append(v.of[uid], p)
 		}
-		if _, on := t.active[p.Node]; on && t.hasToLeave(p) {
+		if t.empties(p.Node) && t.hasToLeave(p) {
 			v.leave = append(v.leave, p)
 			v.here[p.UID] = p
 		}
@@ -403,7 +414,7 @@ func (t *tracker) end(d *decision, v view) {
 		busy[gone.pod.Node] = true
 	}
 	for _, node := range slices.Sorted(maps.Keys(t.active)) {
-		if busy[node] {
+		if busy[node] || t.leftStanding(node) {
 			continue
 		}
 		delete(t.active, node)
@@ -470,7 +481,10 @@ func (t *tracker) seeDepartures(d *decision, v view) {
 	for _, p := range v.leave {
 		t.seen[p.UID] = p
 		t.seeReturn(p)
-		if p.Terminating() {
+		if _, known := t.leaving[p.UID]; p.Terminating() && !known {
+			if t.options.Followed != nil {
+				d.events = append(d.events, event{p.Node, upgrade.Event{Kind: upgrade.PodEvicted, Pod: p.Ref(), Workload: p.Workload}})
+			}
 			t.leave(p, v.now)
 		}
 	}
@@ -493,7 +507,7 @@ func (t *tracker) seeDepartures(d *decision, v view) {
 		t.unpaired[p.Workload.UID] = append(t.unpaired[p.Workload.UID], len(t.moves))
 		t.moves = append(t.moves, upgrade.Move{Pod: p.Ref(), Workload: p.Workload, Node: p.Node, At: v.now})
 		d.events = append(d.events, event{p.Node, upgrade.Event{
-			Kind: upgrade.PodGone, Pod: p.Ref(), Workload: p.Workload, Took: upgrade.Seconds(v.now.Sub(since)),
+			Kind: upgrade.PodGone, Pod: p.Ref(), Workload: p.Workload, Took: upgrade.Seconds(v.now.Sub(since)), Text: t.forcedOut(p, v.now),
 		}})
 		t.pair(p.Workload.UID)
 	}

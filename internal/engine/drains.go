@@ -13,14 +13,25 @@ import (
 
 // drainNodes drains nodes of one pool, as many at once as the plan says.
 func (e *Engine) drainNodes(ctx context.Context, steps []upgrade.Step, pool upgrade.PoolPlan) error {
-	id := func(node string) string { return upgrade.NewStep(upgrade.DrainNode, steps[0].Pool, node).ID }
+	return e.drain(ctx, steps, pool, e.run.Plan.Options.Parallel, nil, func() {})
+}
+
+// drain has nodes of one pool drained, or follows who drains them. Looked is called whenever the cluster was looked at.
+func (e *Engine) drain(ctx context.Context, steps []upgrade.Step, pool upgrade.PoolPlan, parallel upgrade.Drains, followed *drain.Followed, looked func()) error {
+	ids := map[string]string{}
 	var nodes []drain.Node
 	for _, s := range steps {
-		nodes = append(nodes, drain.Node{Name: s.Node, Baseline: s.Baseline})
+		ids[s.Node] = s.ID
+		n := drain.Node{Name: s.Node, Baseline: s.Baseline}
+		if s.Baseline != nil && s.StartedAt != nil && followed != nil {
+			n.Since = *s.StartedAt // who drains it does not begin anew
+		}
+		nodes = append(nodes, n)
 	}
+	id := func(node string) string { return ids[node] }
 	progress := e.newProgress()
 	result, err := drain.Nodes(ctx, e.fenced(), nodes, drain.Options{
-		Timeout: time.Duration(pool.DrainTimeout), Parallel: e.run.Plan.Options.Parallel,
+		Timeout: time.Duration(pool.DrainTimeout), Parallel: parallel, Followed: followed,
 		Moved: e.moved(), Forced: e.forced(),
 		EvictJobs:    e.run.Plan.Options.Jobs == upgrade.EvictJobs,
 		LoseBarePods: slices.Contains(e.run.Granted, upgrade.AllowBarePods), LoseEmptyDirs: slices.Contains(e.run.Granted, upgrade.AllowEmptyDirLoss),
@@ -31,7 +42,13 @@ func (e *Engine) drainNodes(ctx context.Context, steps []upgrade.Step, pool upgr
 				ids[i] = id(n.Name)
 				e.update(ids[i], func(s *upgrade.Step) { s.Baseline = n.Baseline })
 			}
-			return e.begin(ctx, ids...)
+			err := e.begin(ctx, ids...)
+			for i, n := range nodes {
+				if !n.Since.IsZero() {
+					e.update(ids[i], func(s *upgrade.Step) { s.StartedAt = &n.Since })
+				}
+			}
+			return err
 		},
 		End: func(node string, result drain.Result) {
 			e.ended(ctx, id(node), nil)
@@ -45,14 +62,21 @@ func (e *Engine) drainNodes(ctx context.Context, steps []upgrade.Step, pool upgr
 			e.notify(event)
 			progress.waits(ctx, event)
 		},
-		Progress: func(result drain.Result, waiting []upgrade.Waiting) { progress.made(ctx, result, waiting) },
+		Progress: func(result drain.Result, waiting []upgrade.Waiting) {
+			looked()
+			progress.made(ctx, result, waiting)
+		},
 	})
 	progress.ends(result)
 	if err == nil {
 		return e.save(ctx)
 	}
 	if blocked := drain.AsBlocked(err); blocked != nil {
-		err = &Paused{Problem: blocked.Error(), Waiting: blocked.Waiting[:min(len(blocked.Waiting), recordedWaits)], Next: blocked.Next}
+		problem := blocked.Error()
+		if followed != nil {
+			problem = fmt.Sprintf("%s has drained node %s, and for %s its workloads have not been as available as before: %s", followed.By, blocked.Node, time.Duration(pool.DrainTimeout), reasons(blocked.Waiting))
+		}
+		err = &Paused{Problem: problem, Waiting: blocked.Waiting[:min(len(blocked.Waiting), recordedWaits)], Next: blocked.Next}
 	}
 	for _, s := range steps {
 		if e.run.Step(s.ID).State == upgrade.StepRunning {
@@ -60,6 +84,15 @@ func (e *Engine) drainNodes(ctx context.Context, steps []upgrade.Step, pool upgr
 		}
 	}
 	return err
+}
+
+// reasons puts what is waited for into one line.
+func reasons(waiting []upgrade.Waiting) string {
+	all := make([]string, len(waiting))
+	for i, w := range waiting {
+		all[i] = w.String()
+	}
+	return strings.Join(all, "; ")
 }
 
 // moreRoom is the command that gives the pool that the pods of a drained one go to a node more in each zone.

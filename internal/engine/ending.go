@@ -26,6 +26,7 @@ func (e *Engine) release(ctx context.Context) error {
 			errs = append(errs, e.uncordonPool(ctx, pool.NewName))
 		}
 	}
+	errs = append(errs, e.releaseUpgrades(ctx))
 	for _, pool := range e.run.Plan.Pools {
 		if settings, frozen := e.run.Frozen[pool.Name]; frozen {
 			errs = append(errs, e.thaw(ctx, pool, settings))
@@ -76,6 +77,9 @@ func (e *Engine) thaw(ctx context.Context, pool upgrade.PoolPlan, settings upgra
 // learnDeletions finds out about pools whose deletion was begun and whose operation is not known: the answer was lost, or the
 // process that asked is gone. From then on such a pool counts as going away.
 func (e *Engine) learnDeletions(ctx context.Context) error {
+	if err := e.learnCompletions(ctx); err != nil {
+		return err
+	}
 	for i, s := range e.run.Steps {
 		if s.Kind != upgrade.DeletePool || s.StartedAt == nil || e.run.GoingAway(s.Pool) {
 			continue
@@ -118,33 +122,46 @@ func (u *undecided) Unwrap() error { return u.err }
 func (e *Engine) canTurnBack() string {
 	finished := ""
 	for _, pool := range e.run.Plan.Pools {
-		switch {
-		case pool.Action != upgrade.Migrate:
-		case e.run.GoingAway(pool.Name):
-			finished = pool.Name
+		switch past := e.pastReturn(pool); {
+		case !pool.Action.Changes():
+		case past != "":
+			finished = past
 		case e.touched(pool.Name):
 			return ""
 		}
 	}
-	switch {
-	case finished == "" && e.onlyHops():
+	if finished == "" && e.onlyHops() {
 		return "nothing but the control plane was touched, and that is not downgraded: there is nothing to go back to; cancel ends the run"
-	case finished == "":
-		return ""
 	}
-	return fmt.Sprintf("pool %s is deleted, or being deleted: there is nothing to go back to", finished)
+	return finished
+}
+
+// pastReturn says why a pool cannot be rolled back any more, empty if it can.
+func (e *Engine) pastReturn(pool upgrade.PoolPlan) string {
+	if pool.Action.InPlace() {
+		return e.run.NoWayBack(pool)
+	}
+	if e.run.GoingAway(pool.Name) {
+		return fmt.Sprintf("pool %s is deleted, or being deleted: there is nothing to go back to", pool.Name)
+	}
+	return ""
 }
 
 // turnBack makes the run undo every pool whose old one is still there, the last first.
 func (e *Engine) turnBack(why string) {
 	e.run.Ending, e.run.Problem, e.run.Waiting, e.run.Forced = upgrade.RolledBack, why, nil, nil
 	for i, s := range e.run.Steps {
-		if s.State != upgrade.StepDone && !e.run.GoingAway(s.Pool) { // what is past its point of no return is finished
+		pool, _ := e.poolPlan(s.Pool)
+		if s.State != upgrade.StepDone && e.pastReturn(pool) == "" { // what is past its point of no return is finished
 			e.run.Steps[i].State, e.run.Steps[i].Baseline = upgrade.StepDropped, nil
 		}
 	}
 	for _, pool := range slices.Backward(e.run.Plan.Pools) {
-		if pool.Action != upgrade.Migrate || e.run.GoingAway(pool.Name) || !e.touched(pool.Name) {
+		if !pool.Action.Changes() || e.pastReturn(pool) != "" || !e.touched(pool.Name) {
+			continue
+		}
+		if pool.Action.InPlace() {
+			e.run.Steps = append(e.run.Steps, e.stepsBack(pool)...)
 			continue
 		}
 		steps := []upgrade.Step{upgrade.NewStep(upgrade.UncordonPool, pool.Name, ""), upgrade.NewStep(upgrade.CordonPool, pool.NewName, "")}
@@ -178,12 +195,12 @@ func (e *Engine) carryOn() []string {
 			next = append(next, "to end it here: upshift cancel; the control plane cannot go back")
 			break
 		}
-		next = append(next, "to back out: upshift rollback, which moves the pods back and deletes the new pool; or upshift cancel, which keeps both")
+		next = append(next, "to back out: "+e.backOut())
 	}
 	if stays := e.run.ControlPlaneVersion(); stays != e.run.Plan.Cluster.ControlPlaneVersion {
 		next = append(next, fmt.Sprintf("the control plane stays at %s either way: it is not downgraded", stays))
 	}
-	return append(next, e.stillFrozen()...)
+	return slices.Concat(next, e.stillUpgrading(), e.stillFrozen())
 }
 
 // stillFrozen says which autoscaling is off, and how to turn it on by hand.
@@ -227,7 +244,7 @@ func (e *Engine) leftBehind() []string {
 			next = append(next, fmt.Sprintf("the new pool %s may exist, and no pod was moved to it: upgrade again to go on with it, or %s", pool.NewName, remove))
 		}
 	}
-	return append(next, e.stillFrozen()...)
+	return slices.Concat(next, e.leftMixed(), e.stillFrozen())
 }
 
 // deleteCommand deletes a pool by hand.

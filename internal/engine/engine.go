@@ -68,6 +68,8 @@ type Record interface {
 // Engine carries out one run. Its fields are set before Run and not changed after.
 type Engine struct {
 	Provider Provider
+	// Upgrader has the provider upgrade pools in place, nil where no plan asks for that.
+	Upgrader Upgrader
 	Cluster  Cluster
 	Lock     Lock
 	// Record is written before and after everything that changes something.

@@ -68,6 +68,9 @@ func (e *Engine) consider(ctx context.Context, r upgrade.Request) (refused strin
 		if e.run.Ending == upgrade.Cancelled || e.run.Ending == upgrade.Failed {
 			return "the run has ended, and only what is ours is put back", nil
 		}
+		if err := e.stopUpgrades(ctx); err != nil {
+			return fmt.Sprintf("%s, and goes on with it", err), nil
+		}
 		return "", &askedToPause{by: r.By}
 	case upgrade.AskCancel:
 		if e.run.Ending == upgrade.Failed {
@@ -109,6 +112,8 @@ func (e *Engine) considerUnblock(r upgrade.Request) string {
 		switch {
 		case i < 0:
 			return fmt.Sprintf("the run does not drain a node %s", u.Skip)
+		case e.inPlace(e.run.Steps[i].Pool):
+			return fmt.Sprintf("GKE drains node %s, and leaves none out", u.Skip)
 		case e.run.Steps[i].State == upgrade.StepDone:
 			return fmt.Sprintf("node %s is drained already", u.Skip)
 		case e.run.Steps[i].State == upgrade.StepDropped:

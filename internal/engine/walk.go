@@ -40,7 +40,7 @@ func (e *Engine) nextSteps() []upgrade.Step {
 			break
 		}
 		next = append(next, s)
-		if s.Kind != upgrade.DrainNode || e.run.Plan.Options.Parallel.One() {
+		if s.Kind != upgrade.DrainNode || !e.atOnce(s.Pool) {
 			break
 		}
 	}
@@ -74,6 +74,9 @@ func (e *Engine) carryOut(ctx context.Context, steps []upgrade.Step) error {
 		return err
 	}
 	if steps[0].Kind == upgrade.DrainNode {
+		if pool.Action.InPlace() {
+			return e.follow(ctx, steps, pool, func() {})
+		}
 		return e.drainNodes(ctx, steps, pool)
 	}
 	if err := e.begin(ctx, steps[0].ID); err != nil {
@@ -179,7 +182,20 @@ func (e *Engine) do(ctx context.Context, step upgrade.Step, pool upgrade.PoolPla
 	case upgrade.UncordonPool:
 		return e.uncordonPool(ctx, step.Pool)
 	case upgrade.Soak:
+		if pool.Action == upgrade.BlueGreen {
+			return e.gatedSoak(ctx, step, pool)
+		}
 		return e.soak(ctx)
+	case upgrade.SetUpgradeSettings:
+		return e.setUpgradeSettings(ctx, step, pool)
+	case upgrade.UpgradePool:
+		return e.upgradePool(ctx, step, pool)
+	case upgrade.CompleteUpgrade:
+		return e.completeUpgrade(ctx, step, pool)
+	case upgrade.RestoreUpgradeSettings:
+		return e.restoreUpgradeSettings(ctx, step, pool)
+	case upgrade.RollBackPool:
+		return e.rollBackPool(ctx, step, pool)
 	case upgrade.DeletePool:
 		return e.deletePool(ctx, step, pool)
 	case upgrade.RestoreAutoscaling:
@@ -199,11 +215,11 @@ func (e *Engine) notify(event upgrade.Event) {
 	e.notifying.Lock()
 	defer e.notifying.Unlock()
 	event.Time = time.Now()
-	event.AtOnce = event.Step.Kind == upgrade.DrainNode && !e.run.Plan.Options.Parallel.One()
+	event.AtOnce = event.Step.Kind == upgrade.DrainNode && e.atOnce(event.Step.Pool)
 	// Only the goroutine that carries out the run tells of drains: others must not read the steps.
 	for i := 0; event.Step.Kind == upgrade.DrainNode && i < len(e.run.Steps); i++ {
 		s := e.run.Steps[i]
-		if s.Kind != upgrade.DrainNode || s.State == upgrade.StepDropped || e.takesOver(s.Pool) != e.takesOver(event.Step.Pool) {
+		if s.Kind != upgrade.DrainNode || s.State == upgrade.StepDropped || e.run.Forward(s) != e.run.Forward(event.Step) {
 			continue
 		}
 		event.Of++
@@ -221,37 +237,45 @@ func (e *Engine) progress(step upgrade.Step) func(string) {
 // change makes one change through the provider and waits for its operation. While the cluster is busy with an operation that is
 // not ours it waits for that one, and attempts again.
 func (e *Engine) change(ctx context.Context, step upgrade.Step, attempt func(context.Context) (string, error)) error {
+	operation, err := e.begun(ctx, step, attempt)
+	if err != nil || operation == "" {
+		return err
+	}
+	e.update(step.ID, func(s *upgrade.Step) { s.Operation = operation })
+	// Saving waits while the Kubernetes API is away; the provider's operation is watched meanwhile.
+	saved := make(chan error, 1)
+	go func() { saved <- e.save(ctx) }()
+	err = e.Provider.Wait(ctx, operation, e.progress(step))
+	if err != nil && ctx.Err() == nil && e.Cluster.State().Away {
+		e.progress(step)(err.Error()) // people should not have to wait for it until the API is back
+	}
+	if saveErr := <-saved; saveErr != nil {
+		return saveErr
+	}
+	return err
+}
+
+// begun begins a change through the provider, and returns the operation that makes it.
+func (e *Engine) begun(ctx context.Context, step upgrade.Step, attempt func(context.Context) (string, error)) (operation string, err error) {
 	for {
 		operation, err := attempt(ctx)
 		var busy *upgrade.Busy
-		switch {
-		case errors.As(err, &busy):
-			if err := e.waitForOthers(ctx, step, busy); err != nil {
-				return err
-			}
-			continue
-		case err != nil:
-			return err
-		case operation == "":
-			return nil
+		if !errors.As(err, &busy) {
+			return operation, err
 		}
-		e.update(step.ID, func(s *upgrade.Step) { s.Operation = operation })
-		// Saving waits while the Kubernetes API is away; the provider's operation is watched meanwhile.
-		saved := make(chan error, 1)
-		go func() { saved <- e.save(ctx) }()
-		err = e.Provider.Wait(ctx, operation, e.progress(step))
-		if err != nil && ctx.Err() == nil && e.Cluster.State().Away {
-			e.progress(step)(err.Error()) // people should not have to wait for it until the API is back
+		if err := e.waitForOthers(ctx, step, busy); err != nil {
+			return "", err
 		}
-		if saveErr := <-saved; saveErr != nil {
-			return saveErr
-		}
-		return err
 	}
 }
 
 // waitForOthers waits until an operation that is not ours is over. How it ends is its owner's business.
 func (e *Engine) waitForOthers(ctx context.Context, step upgrade.Step, busy *upgrade.Busy) error {
+	if e.stopping(busy.Operation) {
+		e.progress(step)(fmt.Sprintf("waits for operation %s (%s), which was cancelled and finishes the nodes that it has begun", busy.Operation, busy.Kind))
+		_ = e.Upgrader.Await(ctx, busy.Operation, e.progress(step)) // how it ends shows in the pool
+		return context.Cause(ctx)
+	}
 	e.progress(step)(fmt.Sprintf("waits for operation %s (%s), which is not ours", busy.Operation, busy.Kind))
 	limited, cancel := context.WithTimeout(ctx, othersTimeout)
 	defer cancel()

@@ -221,6 +221,11 @@ func (p *Provider) operations(ctx context.Context) ([]*containerpb.Operation, er
 func (p *Provider) Wait(ctx context.Context, operation string, progress func(string)) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, operationTimeout, &upgrade.Unended{Operation: operation, After: operationTimeout})
 	defer cancel()
+	return p.watch(ctx, operation, progress)
+}
+
+// watch is Wait without a limit of its own.
+func (p *Provider) watch(ctx context.Context, operation string, progress func(string)) error {
 	told := ""
 	for wait := pollFirst; ; wait = min(wait*3/2, pollLast) {
 		o, err := rpc(ctx, p.client.GetOperation, &containerpb.GetOperationRequest{Name: p.name.parent() + "/operations/" + operation})

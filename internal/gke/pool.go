@@ -33,6 +33,10 @@ func readPool(name Name, np *containerpb.NodePool) (upgrade.Pool, error) {
 	if err != nil {
 		return upgrade.Pool{}, fmt.Errorf("label %s of pool %s: %w", inheritsLabel, np.GetName(), err)
 	}
+	upgrades, err := readUpgrade(name, np)
+	if err != nil {
+		return upgrade.Pool{}, fmt.Errorf("upgrade settings of pool %s: %w", np.GetName(), err)
+	}
 	choices := configOf(np)
 	choices.Autoscaling = nil // ours to freeze, and told apart
 	config, err := canonical(choices)
@@ -44,6 +48,7 @@ func readPool(name Name, np *containerpb.NodePool) (upgrade.Pool, error) {
 		MadeBy:   np.GetConfig().GetResourceLabels()[runLabel],
 		Inherits: inherits, Config: config, Trouble: trouble(np), Deleting: np.GetStatus() == containerpb.NodePool_STOPPING,
 		Labels: np.GetConfig().GetLabels(), Taints: taints(np.GetConfig().GetTaints()), ManagedBy: managedBy(np.GetConfig().GetResourceLabels()),
+		Upgrade: upgrades, Phase: phaseOf(np),
 	}, nil
 }
 

@@ -67,6 +67,9 @@ type Pool struct {
 	// ManagedBy is the tool that made the pool and will want it back as it was ("Terraform", "Config Connector"), empty if none is known.
 	ManagedBy string
 	PodRange  PodRange
+	// Upgrade is how the provider upgrades the pool by itself, and Phase how far it is with that.
+	Upgrade UpgradeSettings
+	Phase   Phase
 	// Config is the provider's configuration of the pool as canonical JSON, without status, size, etag and autoscaling: what
 	// the digest covers.
 	Config json.RawMessage

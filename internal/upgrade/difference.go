@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -75,6 +76,8 @@ func poolDifferences(before, now Plan) []string {
 			found = append(found, fmt.Sprintf("pool %s: %s takes over instead of %s", p.Name, p.NewName, old.NewName))
 		case p.Action.Changes() && old.From != p.From:
 			found = append(found, fmt.Sprintf("pool %s runs %s instead of %s", p.Name, p.From, old.From))
+		case p.Action.InPlace() && old.Upgrade != nil && !reflect.DeepEqual(old.Upgrade, p.Upgrade):
+			found = append(found, fmt.Sprintf("pool %s: GKE upgrades it with %s instead of %s", p.Name, p.Upgrade, old.Upgrade))
 		case p.Action.Changes() && !bytes.Equal(old.Config, p.Config):
 			found = append(found, fmt.Sprintf("the configuration of pool %s has changed", p.Name))
 		case p.Action.Changes() && old.Autoscaling.Summary != p.Autoscaling.Summary:

@@ -18,6 +18,7 @@ func digest(p Plan, s Snapshot) (string, error) {
 		Autoscaling                     Autoscaling
 		DrainTimeout                    Seconds
 		Config                          json.RawMessage
+		Upgrade                         *UpgradeSettings `json:",omitempty"`
 	}
 	type finding struct {
 		Check, Severity, Object string
@@ -43,6 +44,8 @@ func digest(p Plan, s Snapshot) (string, error) {
 	}
 	// What was asked for is resolved: "latest" and the version that it came to are the same plan.
 	content.Options.Target = ""
+	// So are the numbers of nodes of a rolling upgrade: what counts is in the pools that are.
+	content.Options.MaxSurge, content.Options.MaxUnavailable = 0, 0
 	for _, pp := range p.Pools {
 		// A pool that is left alone is no part of what is done; the new pool of an interrupted run is one.
 		if !pp.Action.Changes() {
@@ -50,7 +53,7 @@ func digest(p Plan, s Snapshot) (string, error) {
 		}
 		content.Pools = append(content.Pools, pool{
 			Name: pp.Name, Action: string(pp.Action), From: pp.From, To: pp.To, NewName: pp.NewName,
-			Autoscaling: pp.Autoscaling, DrainTimeout: p.Options.DrainTimeout, Config: pp.Config,
+			Autoscaling: pp.Autoscaling, DrainTimeout: p.Options.DrainTimeout, Config: pp.Config, Upgrade: pp.Upgrade,
 		})
 	}
 	owners := map[string]Ref{}

@@ -30,6 +30,11 @@ func estimate(p *Plan, s State) {
 			if p.Cluster.Regional {
 				p.Steps[i].Estimate = Seconds(assumedRegionalHop)
 			}
+		case UpgradePool:
+			pool, _ := p.Pool(step.Pool)
+			p.Steps[i].Estimate = Seconds(time.Duration(pool.makes()) * assumedNewNodes)
+		case CompleteUpgrade:
+			p.Steps[i].Estimate = Seconds(assumedDeletion)
 		case CreatePool:
 			p.Steps[i].Estimate = Seconds(assumedNewNodes)
 		case DeletePool:
@@ -46,7 +51,7 @@ func estimate(p *Plan, s State) {
 		}
 	}
 	for i := range p.Pools {
-		if p.Pools[i].Action == Migrate {
+		if p.Pools[i].Action.Changes() {
 			p.Pools[i].Surge = surge(p.Pools[i], p.Steps)
 		}
 	}
@@ -197,17 +202,18 @@ type Surge struct {
 	Stays bool `json:"stays,omitempty"`
 }
 
-// surge is the new pool's size, from its beginning to the end of the old one.
+// surge is how many nodes there are beside the pool's own, from the first of them to the end of the old ones.
 func surge(pool PoolPlan, steps []Step) Surge {
-	s := Surge{Nodes: pool.NodesPerZone * len(pool.Zones), Stays: true}
+	s := Surge{Nodes: pool.ExtraNodes(), Stays: true}
 	var both time.Duration
 	there := false
 	for _, step := range steps {
-		there = there || step.Kind == CreatePool && step.Pool == pool.Name
+		mine := step.Pool == pool.Name
+		there = there || mine && (step.Kind == CreatePool || step.Kind == UpgradePool)
 		if there {
 			both += time.Duration(step.Estimate)
 		}
-		if step.Kind == DeletePool && step.Pool == pool.Name {
+		if mine && (step.Kind == DeletePool || step.Kind == RestoreUpgradeSettings) {
 			s.Stays = false
 			break
 		}

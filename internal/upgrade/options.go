@@ -20,6 +20,9 @@ type Options struct {
 	Strategy string   `json:"strategy"`
 	// Parallel is how many nodes are drained at once.
 	Parallel Drains `json:"maxParallelDrains,omitempty"`
+	// MaxSurge and MaxUnavailable are how many nodes a rolling upgrade may have beyond a pool's size, and how many fewer.
+	MaxSurge       int `json:"maxSurge,omitempty"`
+	MaxUnavailable int `json:"maxUnavailable,omitempty"`
 	// DrainTimeout is for one node, zero for automatic.
 	DrainTimeout Seconds `json:"drainTimeout"`
 	// Soak is the time between the last drain and deleting an old pool.
@@ -141,7 +144,7 @@ const (
 )
 
 // OptionNames are the names that Options.Set knows, those of the Action's inputs.
-var OptionNames = []string{"target-version", "scope", "node-pools", "strategy", "max-parallel-drains", "drain-timeout", "soak", "delete-old-pools", "on-failure", "jobs", "surge-first", "accept"}
+var OptionNames = []string{"target-version", "scope", "node-pools", "strategy", "max-parallel-drains", "max-surge", "max-unavailable", "drain-timeout", "soak", "delete-old-pools", "on-failure", "jobs", "surge-first", "accept"}
 
 // Set sets an option by the name of its input. Its error says what is accepted, and not the name.
 func (o *Options) Set(name, value string) error {
@@ -156,7 +159,11 @@ func (o *Options) Set(name, value string) error {
 		return o.setPools(value)
 	case "strategy":
 		o.Strategy = value
-		return oneOf(value, []string{"auto", "migrate"}, "rolling", "blue-green")
+		return oneOf(value, []string{"auto", "migrate", "rolling", "blue-green"})
+	case "max-surge":
+		return setAtOnce(&o.MaxSurge, value)
+	case "max-unavailable":
+		return setAtOnce(&o.MaxUnavailable, value)
 	case "max-parallel-drains":
 		drains, err := ParseDrains(value)
 		o.Parallel = drains
@@ -218,6 +225,16 @@ func (o *Options) setPools(value string) error {
 	if len(o.Pools) == 0 {
 		return errors.New(want) // separators alone, say of two variables that are not set, do not mean all pools
 	}
+	return nil
+}
+
+// setAtOnce reads how many nodes of a pool may be made, or be away, at once.
+func setAtOnce(into *int, value string) error {
+	n, err := strconv.Atoi(value)
+	if err != nil || n < 0 || n > mostAtOnce {
+		return fmt.Errorf("want a number of nodes from 0 to %d", mostAtOnce)
+	}
+	*into = n
 	return nil
 }
 

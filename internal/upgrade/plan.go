@@ -141,6 +141,9 @@ func BuildPlan(s Snapshot, o Options, inspect Inspector) (Plan, error) {
 		}
 		plan.Pools = append(plan.Pools, p)
 	}
+	if err := checkRolling(o, plan.Pools); err != nil {
+		return Plan{}, err
+	}
 	chooseRestarts(&plan, s)
 	plan.Steps = append(plan.Steps, steps(plan)...)
 	estimate(&plan, s.State)

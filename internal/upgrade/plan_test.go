@@ -53,7 +53,7 @@ func sample() upgrade.Snapshot {
 }
 
 func options() upgrade.Options {
-	return upgrade.Options{Target: "control-plane", Strategy: "auto", Delete: upgrade.DeleteEach, Soak: upgrade.Seconds(time.Hour)}
+	return upgrade.Options{Target: "control-plane", Strategy: "auto", MaxSurge: 1, Delete: upgrade.DeleteEach, Soak: upgrade.Seconds(time.Hour)}
 }
 
 func build(t *testing.T, s upgrade.Snapshot, o upgrade.Options) upgrade.Plan {

@@ -58,6 +58,9 @@ type PoolPlan struct {
 	// DrainTimeout is what automatic came to.
 	DrainTimeout Seconds         `json:"drainTimeout,omitempty"`
 	Config       json.RawMessage `json:"config,omitempty"`
+	// Upgrade is how the provider upgrades the pool, nil where it does not, and ForceAfter how long its drain of a node asks PodDisruptionBudgets.
+	Upgrade    *UpgradeSettings `json:"upgrade,omitempty"`
+	ForceAfter Seconds          `json:"forceAfter,omitempty"`
 }
 
 func choosePools(pools []Pool, names []string) ([]Pool, error) {
@@ -102,8 +105,11 @@ func planPool(s Snapshot, o Options, pool Pool, version string) PoolPlan {
 		return p
 	}
 	p.Config = pool.Config
-	if p.Action, p.Why = strategy(o, pool); p.Action == Migrate {
+	if p.Action, p.Why = strategy(o, s.Cluster, pool, version); p.Action == Migrate {
 		p.takeOver(s, pool)
+	}
+	if p.Action.InPlace() {
+		p.upgradeInPlace(o, pool)
 	}
 	for _, n := range s.State.PoolNodes(pool.Name) {
 		p.Nodes = append(p.Nodes, n.Name)
@@ -122,11 +128,6 @@ func planPool(s Snapshot, o Options, pool Pool, version string) PoolPlan {
 		p.DrainTimeout = Seconds(max(30*time.Minute, grace+10*time.Minute))
 	}
 	return p
-}
-
-// strategy is what is done with a pool that is to be upgraded, and why.
-func strategy(_ Options, _ Pool) (PoolAction, string) {
-	return Migrate, "migrate, since it is the only strategy so far"
 }
 
 // takeOver says which pool takes over from another, and whether one of that name is there.

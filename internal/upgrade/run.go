@@ -25,6 +25,14 @@ const (
 	Soak               StepKind = "soak"
 	DeletePool         StepKind = "delete-pool"
 	RestoreAutoscaling StepKind = "restore-autoscaling"
+	// SetUpgradeSettings has the provider upgrade a pool in place as the plan says, once what it is set to is recorded, and RestoreUpgradeSettings puts
+	// that back. UpgradePool has it upgrade the pool, and CompleteUpgrade ends its blue-green upgrade.
+	SetUpgradeSettings     StepKind = "set-upgrade-settings"
+	UpgradePool            StepKind = "upgrade-pool"
+	CompleteUpgrade        StepKind = "complete-upgrade"
+	RestoreUpgradeSettings StepKind = "restore-upgrade-settings"
+	// RollBackPool is of a rollback: the provider undoes its upgrade of a pool.
+	RollBackPool StepKind = "roll-back-pool"
 	// UncordonPool is of a rollback: pods may go to the old pool again.
 	UncordonPool StepKind = "uncordon-pool"
 )
@@ -69,6 +77,10 @@ type Step struct {
 	Baseline *Baseline `json:"baseline,omitempty"`
 	// Calls are our own requests of the Kubernetes API while the control plane was upgraded, nil where they were not counted.
 	Calls *Calls `json:"calls,omitempty"`
+	// Stopping tells that the operation was cancelled: it ends when the nodes are finished that it has begun.
+	Stopping bool `json:"stopping,omitempty"`
+	// Back tells that the step is of a rollback within the pool itself.
+	Back bool `json:"back,omitempty"`
 }
 
 // Baseline is what a drain is measured against. A drain that goes on after a pause or a crash keeps the first one: by then, what it
@@ -144,6 +156,13 @@ func NewStep(kind StepKind, pool, node string) Step {
 	return Step{ID: id, Kind: kind, Pool: pool, Node: node}
 }
 
+// NewStepBack is NewStep for a step of a rollback within the pool itself, which may be about nodes of the same names.
+func NewStepBack(kind StepKind, pool, node string) Step {
+	s := NewStep(kind, pool, node)
+	s.ID, s.Back = s.ID+"/back", true
+	return s
+}
+
 // RunState is the state of a run.
 type RunState string
 
@@ -190,7 +209,9 @@ type Run struct {
 	ReplacedPools map[string]string `json:"replacedPools"`
 	// Frozen are the autoscaling settings that were turned off and are not restored yet, by pool.
 	Frozen map[string]Autoscaling `json:"frozen,omitempty"`
-	Steps  []Step                 `json:"steps"`
+	// Upgrades are the settings of pools that are upgraded in place as they were, and are not restored yet, by pool.
+	Upgrades map[string]UpgradeSettings `json:"upgradeSettings,omitempty"`
+	Steps    []Step                     `json:"steps"`
 	// Moves are the pods that left a node, in order, but for those that only Unlisted counts.
 	Moves []Move `json:"moves"`
 	// Unlisted counts the moves that the record has no room for.
@@ -276,6 +297,8 @@ type Waiting struct {
 	Budget string `json:"budget,omitempty"`
 	// Passing tells that the wait ends by itself when all is well: a pod that is starting or stopping in its time.
 	Passing bool `json:"passing,omitempty"`
+	// Help is a command that ends the wait, where it is told at once.
+	Help string `json:"help,omitempty"`
 }
 
 func (w Waiting) String() string { return w.Object.String() + ": " + w.Reason }
@@ -284,7 +307,7 @@ func (w Waiting) String() string { return w.Object.String() + ": " + w.Reason }
 func NewRun(id string, p Plan, now time.Time) *Run {
 	r := &Run{
 		APIVersion: APIVersion, Kind: "Run", ID: id, Digest: p.Digest, Cluster: p.Cluster.Name, State: Running, StartedAt: now,
-		Holders: []Holder{}, Moves: []Move{}, ReplacedPools: map[string]string{}, Frozen: map[string]Autoscaling{}, Granted: []Consent{},
+		Holders: []Holder{}, Moves: []Move{}, ReplacedPools: map[string]string{}, Frozen: map[string]Autoscaling{}, Upgrades: map[string]UpgradeSettings{}, Granted: []Consent{},
 		Plan: p,
 	}
 	for _, s := range p.Steps {
@@ -373,16 +396,21 @@ func (r *Run) Drains() []Step {
 
 // PlaceOf counts a drain among all of its direction, also those that a rollback made needless: n of of.
 func (r *Run) PlaceOf(step Step) (n, of int) {
-	_, old := r.Plan.Pool(step.Pool)
-	drains := r.drains(old)
+	drains := r.drains(r.Forward(step))
 	return slices.IndexFunc(drains, func(s Step) bool { return s.ID == step.ID }) + 1, len(drains)
 }
 
-// drains are the drains of the old pools, or of those that took over.
-func (r *Run) drains(ofOld bool) []Step {
+// Forward tells a step of the plan's direction from one of a rollback: of a pool that took over, or within an old one.
+func (r *Run) Forward(s Step) bool {
+	_, old := r.Plan.Pool(s.Pool)
+	return old && !s.Back
+}
+
+// drains are the drains of the old nodes, or of those that took over.
+func (r *Run) drains(forward bool) []Step {
 	var drains []Step
 	for _, s := range r.Steps {
-		if _, old := r.Plan.Pool(s.Pool); s.Kind == DrainNode && old == ofOld {
+		if s.Kind == DrainNode && r.Forward(s) == forward {
 			drains = append(drains, s)
 		}
 	}

@@ -17,6 +17,8 @@ func steps(p Plan) []Step {
 		switch pool.Action {
 		case Migrate:
 			list.migrate(pool)
+		case Rolling, BlueGreen:
+			list.inPlace(pool)
 		}
 	}
 	list.finishLast()
@@ -91,10 +93,20 @@ func markNoReturn(p *Plan, s State) {
 			p.Steps[i].NoReturn = fmt.Sprintf("a control plane is not downgraded, so a rollback leaves it at %s", step.Version)
 		case step.Kind == DeletePool:
 			p.Steps[i].NoReturn = fmt.Sprintf("a rollback does not bring %s back", step.Pool)
+		case step.Kind == CompleteUpgrade:
+			p.Steps[i].NoReturn = fmt.Sprintf("the old nodes of %s go, and a rollback does not bring them back", step.Pool)
+		case step.Kind == UpgradePool && rolls(*p, step.Pool):
+			p.Steps[i].NoReturn = fmt.Sprintf("once its last node is upgraded, %s is not rolled back", step.Pool)
 		case step.Kind == DrainNode && len(bare[step.Node]) > 0:
 			p.Steps[i].NoReturn = "nothing makes these again: " + firstOf(bare[step.Node], 5)
 		}
 	}
+}
+
+// rolls tells that the provider replaces the pool's nodes one after the other.
+func rolls(p Plan, pool string) bool {
+	planned, ok := p.Pool(pool)
+	return ok && planned.Action == Rolling
 }
 
 // firstOf lists the first few of many.
