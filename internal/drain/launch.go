@@ -216,7 +216,7 @@ func (t *tracker) starting(d *decision, v view, p *upgrade.Pod) []upgrade.Waitin
 		if !mature.IsZero() {
 			d.wakeAt(mature)
 		}
-		waiting = append(waiting, upgrade.Waiting{Object: other.Ref(), Node: p.Node, Reason: reason, Passing: other.Unschedulable == "" && other.Trouble == ""})
+		waiting = append(waiting, upgrade.Waiting{Object: other.Ref(), Node: p.Node, Reason: reason, Passing: t.passes(other)})
 	}
 	return waiting
 }
@@ -493,6 +493,9 @@ func (t *tracker) shareHolds(v view, p *upgrade.Pod, now *turn) (upgrade.Waiting
 	case p.Ready && now.away >= now.mayBeAway:
 		w.Reason = fmt.Sprintf(shareReason+"%d are away, and no more than a quarter of all that move may be", now.away)
 		return w, true
+	}
+	if t.options.Growing != "" {
+		return w, false // a pod that finds no node is what has one added
 	}
 	if now.room == nil {
 		now.room = t.newRoom(v)

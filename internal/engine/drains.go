@@ -20,10 +20,11 @@ func (e *Engine) drainNodes(ctx context.Context, steps []upgrade.Step, pool upgr
 	}
 	progress := e.newProgress()
 	result, err := drain.Nodes(ctx, e.fenced(), nodes, drain.Options{
-		Timeout: time.Duration(pool.DrainTimeout), Parallel: e.run.Plan.Options.Parallel,
+		Timeout: time.Duration(pool.DrainTimeout), Parallel: e.run.Plan.Options.For(pool.Name).Parallel,
 		Moved: e.moved(), Forced: e.forced(),
 		EvictJobs:    e.run.Plan.Options.Jobs == upgrade.EvictJobs,
 		LoseBarePods: slices.Contains(e.run.Granted, upgrade.AllowBarePods), LoseEmptyDirs: slices.Contains(e.run.Granted, upgrade.AllowEmptyDirLoss),
+		Growing: e.growing(steps[0].Pool, pool),
 		Resumed: pool.Adopt, MoreRoom: e.moreRoom(steps[0].Pool, pool),
 		Begin: func(nodes []drain.Node) error {
 			ids := make([]string, len(nodes))

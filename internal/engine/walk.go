@@ -40,7 +40,7 @@ func (e *Engine) nextSteps() []upgrade.Step {
 			break
 		}
 		next = append(next, s)
-		if s.Kind != upgrade.DrainNode || e.run.Plan.Options.Parallel.One() {
+		if s.Kind != upgrade.DrainNode || e.run.Plan.For(s.Pool).Parallel.One() {
 			break
 		}
 	}
@@ -170,7 +170,7 @@ func (e *Engine) do(ctx context.Context, step upgrade.Step, pool upgrade.PoolPla
 	case upgrade.UncordonPool:
 		return e.uncordonPool(ctx, step.Pool)
 	case upgrade.Soak:
-		return e.soak(ctx)
+		return e.soak(ctx, step)
 	case upgrade.DeletePool:
 		return e.deletePool(ctx, step, pool)
 	case upgrade.RestoreAutoscaling:
@@ -190,7 +190,7 @@ func (e *Engine) notify(event upgrade.Event) {
 	e.notifying.Lock()
 	defer e.notifying.Unlock()
 	event.Time = time.Now()
-	event.AtOnce = event.Step.Kind == upgrade.DrainNode && !e.run.Plan.Options.Parallel.One()
+	event.AtOnce = event.Step.Kind == upgrade.DrainNode && !e.run.Plan.For(event.Step.Pool).Parallel.One()
 	// Only the goroutine that carries out the run tells of drains: others must not read the steps.
 	for i := 0; event.Step.Kind == upgrade.DrainNode && i < len(e.run.Steps); i++ {
 		s := e.run.Steps[i]

@@ -115,6 +115,9 @@ type Inspector func(Snapshot, Plan) []Finding
 func BuildPlan(s Snapshot, o Options, inspect Inspector) (Plan, error) {
 	version, versionErr := ResolveTarget(o.Target, s.Cluster)
 	pools, poolsErr := choosePools(s.Cluster.Pools, o.Pools)
+	if poolsErr == nil {
+		poolsErr = checkPerPool(o, s.Cluster.Pools, pools)
+	}
 	if err := errors.Join(versionErr, poolsErr); err != nil {
 		return Plan{}, err
 	}
@@ -134,6 +137,9 @@ func BuildPlan(s Snapshot, o Options, inspect Inspector) (Plan, error) {
 			}
 		}
 		plan.Pools = append(plan.Pools, p)
+	}
+	if err := checkGrowth(o, plan.Pools); err != nil {
+		return Plan{}, err
 	}
 	chooseRestarts(&plan, s)
 	plan.Steps = append(plan.Steps, steps(plan)...)
