@@ -12,6 +12,7 @@ import (
 	"github.com/sethvargo/go-githubactions"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/yaml"
 
 	"github.com/upshift-k8s/upshift/internal/gke"
 	"github.com/upshift-k8s/upshift/internal/kube"
@@ -61,8 +62,10 @@ func inputs() []input {
 		{"target-version", "", "the version to go to: " + upgrade.TargetForms + "; required for plan and upgrade", option("target-version")},
 		{"scope", "all", "what is upgraded: all (the control plane if it is older than the target, then the nodes), control-plane or nodes", option("scope")},
 		{"node-pools", "", "names of node pools, by comma or line, in that order; default: all", option("node-pools")},
+		{"pools", "", "YAML, for each pool by its name what it has of its own: " + strings.Join(upgrade.PoolOptionNames, ", "), setPools},
 		{"strategy", "auto", "how nodes are upgraded: auto or migrate", option("strategy")},
 		{"max-parallel-drains", "1", "how many nodes are drained at once: a number of nodes (1: one after the other), or auto (all of a pool, while no more than a quarter of all pods concerned are away, which holds with auto alone); PodDisruptionBudgets hold either way, and a workload without one misses a quarter of its pods at most, or one", option("max-parallel-drains")},
+		{"new-pool-size", "same", "how large a new pool is made: same (as many nodes in each zone as the fullest zone of the old pool has now) or autoscale (the least that its autoscaler keeps, at least one in each zone; the autoscaler adds nodes as pods come)", option("new-pool-size")},
 		{"drain-timeout", "auto", "how long one node may take to drain, or a new one to become Ready once GKE has made it, until the run pauses: a duration such as 45m, or auto (the larger of 30m and the longest grace period + 10m; new nodes 20m)", option("drain-timeout")},
 		{"soak", "1h", "time between the last drain and deleting an old pool: a duration such as 1h, or 0", option("soak")},
 		{"delete-old-pools", "each", "when old pools are deleted: each (before the next pool), end or never", option("delete-old-pools")},
@@ -73,6 +76,7 @@ func inputs() []input {
 		{"allow-control-plane-downtime", "false", "consent to the Kubernetes API being away while a zonal control plane is upgraded: true or false", consent(upgrade.AllowControlPlaneDowntime)},
 		{"allow-emptydir-loss", "true", "consent to lose what pods keep in emptyDir volumes: true or false", consent(upgrade.AllowEmptyDirLoss)},
 		{"accept", "", "findings that are known and accepted, a line each: " + upgrade.WaiverForm, setAccept},
+		{"maintenance", "respect", "what the cluster's maintenance windows and exclusions mean: respect (start only in a window and outside of exclusions, and no node that would not be done before that ends: the run pauses then) or ignore", option("maintenance")},
 		{"time-limit", "", "stop between two evictions before this much time has passed, so that the next job can go on: a duration such as 5h45m", setTimeLimit},
 		{"approved-digest", "", "run only the plan with this digest", setDigest},
 		{"fail-on", "blocker", "which findings make plan exit with 3: blocker, warning or never", oneOf(func(c *config) *string { return &c.failOn }, []string{"blocker", "warning", "never"})},
@@ -86,8 +90,8 @@ func inputs() []input {
 
 // later are inputs that the design has and the code does not honour yet. Ignoring one could do harm, so it is refused.
 var later = []string{
-	"pools", "max-surge", "max-unavailable", "new-pool-size",
-	"maintenance", "approval", "pool-label", "new-pool", "wait", "probe",
+	"max-surge", "max-unavailable",
+	"approval", "pool-label", "new-pool", "wait", "probe",
 	"github-token", "comment", "deployment", "slack-bot-token", "slack-channel",
 }
 
@@ -135,7 +139,14 @@ func parse(args, environ []string) (config, error) {
 		if value == "" {
 			continue
 		}
-		if err := in.set(&c, value); err != nil {
+		var several interface{ Unwrap() []error }
+		switch err := in.set(&c, value); {
+		case err == nil:
+		case errors.As(err, &several): // each names what of the value is wrong
+			for _, err := range several.Unwrap() {
+				bad.add("%s: %s", in.name, err)
+			}
+		default:
 			bad.add("%s: %q: %s", in.name, value, err)
 		}
 	}
@@ -309,6 +320,15 @@ func part(field *string, v string, check func(string) error) error {
 // option sets one of the plan's options.
 func option(name string) func(*config, string) error {
 	return func(c *config, v string) error { return c.options.Set(name, v) }
+}
+
+// setPools takes YAML; the options take JSON.
+func setPools(c *config, v string) error {
+	data, err := yaml.YAMLToJSONStrict([]byte(v))
+	if err != nil {
+		return fmt.Errorf("want YAML: %s", strings.TrimPrefix(strings.ReplaceAll(err.Error(), "\n", " "), "yaml: "))
+	}
+	return c.options.Set("pools", string(data))
 }
 
 func setAccept(c *config, v string) error {

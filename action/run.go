@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -211,12 +212,20 @@ func (c *command) tellIgnored(run *upgrade.Run) {
 		{"strategy", asked.Strategy, recorded.Strategy}, {"max-parallel-drains", asked.Parallel.String(), recorded.Parallel.String()},
 		{"drain-timeout", time.Duration(asked.DrainTimeout), time.Duration(recorded.DrainTimeout)},
 		{"soak", time.Duration(asked.Soak), time.Duration(recorded.Soak)}, {"delete-old-pools", asked.Delete, recorded.Delete},
+		{"new-pool-size", asked.Size, cmp.Or(recorded.Size, upgrade.SizeSame)}, {"maintenance", asked.Maintenance, cmp.Or(recorded.Maintenance, upgrade.IgnoreMaintenance)},
+		{"pools", pools(asked), pools(recorded)},
 		{"on-failure", asked.OnFailure, recorded.OnFailure}, {"jobs", asked.Jobs, cmp.Or(recorded.Jobs, upgrade.WaitForJobs)},
 	} {
 		if o.ask != o.have {
 			c.out.line("Note     %s: %v does not apply: run %s began with %v, and goes on with it", o.input, o.ask, run.ID, o.have)
 		}
 	}
+}
+
+// pools are the options that pools have of their own, as JSON: the same text for the same options.
+func pools(o upgrade.Options) string {
+	data, _ := json.Marshal(o.PerPool) // strings alone
+	return string(data)
 }
 
 // carryOut runs the engine on a run that this process holds the lock for.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -285,7 +286,7 @@ func unique(ids []string) []string {
 var standard = []slack.Option{
 	{Name: "target-version", Value: "default"}, {Name: "scope", Value: "all"}, {Name: "strategy", Value: "auto"}, {Name: "max-parallel-drains", Value: "1"},
 	{Name: "drain-timeout", Value: "auto"}, {Name: "soak", Value: "1h"}, {Name: "delete-old-pools", Value: "each"}, {Name: "on-failure", Value: "pause"}, {Name: "jobs", Value: "wait"},
-	{Name: "surge-first", Value: "singletons"},
+	{Name: "surge-first", Value: "singletons"}, {Name: "new-pool-size", Value: "same"}, {Name: "maintenance", Value: "respect"},
 }
 
 // setOptions sets the options of plans: the standard ones, then those of the top, then the cluster's own.
@@ -306,8 +307,12 @@ func (c *clusterConfig) setOptions(top, own *settings, where string, bad *proble
 				bad.add("%s: defaults: %s: want it in quotes: %s is a number, in which 1.30 is 1.3", where, name, text)
 				continue
 			}
-			if list, ok := value.([]any); ok {
-				text = lines(list)
+			switch v := value.(type) {
+			case []any:
+				text = lines(v)
+			case map[string]any:
+				data, _ := json.Marshal(v) // it was read from as much
+				text = string(data)
 			}
 			if err := c.options.Set(name, text); err != nil {
 				bad.add("%s: defaults: %s: %q: %w", where, name, text, err)

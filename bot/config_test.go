@@ -57,16 +57,17 @@ clusters:
   approvers: {users: [U0DAVE]}
   quorum: 1
   expiry: 4h
-  defaults: {soak: 10m, target-version: "1.34", surge-first: deployments}
+  defaults: {soak: 10m, target-version: "1.34", surge-first: deployments, pools: {a: {soak: 0s, max-parallel-drains: 2}}}
 `, environment())
 	if err != nil {
 		t.Fatal(err)
 	}
 	common := upgrade.Options{
 		Target: "default", Pools: []string{"a", "b"}, Strategy: "auto", Parallel: 1, Soak: upgrade.Seconds(2 * time.Hour), Delete: upgrade.DeleteEach, OnFailure: upgrade.RollbackOnFailure, Jobs: upgrade.WaitForJobs,
-		SurgeFirst: upgrade.SurgeSingletons,
+		SurgeFirst: upgrade.SurgeSingletons, Size: upgrade.SizeSame, Maintenance: upgrade.RespectMaintenance,
 	}
 	own := common
+	own.PerPool = map[string]map[string]string{"a": {"soak": "0s", "max-parallel-drains": "2"}}
 	own.Soak, own.Target, own.SurgeFirst = upgrade.Seconds(10*time.Minute), "1.34", upgrade.SurgeDeployments
 	one, two := c.clusters[0], c.clusters[1]
 	if diff := cmp.Diff([]any{common, []string{"C0OPS"}, 2, 30 * time.Minute, "upshift", "auto"}, []any{one.options, one.channels, one.quorum, one.expiry, one.namespace, one.endpoint}); diff != "" {

@@ -61,6 +61,8 @@ type Options struct {
 	LoseEmptyDirs bool
 	// MoreRoom is the command by which a person gives the nodes that pods go to some more room, empty for none.
 	MoreRoom string
+	// Growing is the pool whose autoscaler adds nodes for pods that find none, empty for no such pool.
+	Growing string
 	// Resumed tells that an earlier run has drained nodes of the pool. What was Ready before that is not known, so its workloads
 	// have to be as available as they want to be.
 	Resumed bool

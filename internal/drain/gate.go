@@ -35,7 +35,7 @@ func (t *tracker) gate(d *decision, v view) []upgrade.Waiting {
 				d.wakeAt(mature)
 			}
 			stuck = stuck || p.Unschedulable != "" && !t.homeless[p.UID]
-			reasons = append(reasons, upgrade.Waiting{Object: p.Ref(), Reason: reason, Passing: p.Unschedulable == "" && p.Trouble == ""})
+			reasons = append(reasons, upgrade.Waiting{Object: p.Ref(), Reason: reason, Passing: t.passes(p)})
 		}
 		wanted := t.wanted(v.State, uid)
 		if available >= wanted && !stuck {
@@ -91,6 +91,8 @@ func (t *tracker) isLeaving(p *upgrade.Pod) bool {
 // notAvailable says why a pod does not count as available, and when it will by itself.
 func (t *tracker) notAvailable(p *upgrade.Pod, w upgrade.Workload, now time.Time) (string, time.Time) {
 	switch {
+	case p.Unschedulable != "" && t.options.Growing != "":
+		return fmt.Sprintf("%s yet, for which the autoscaler of %s has to add one: %s", unschedulableReason, t.options.Growing, p.Unschedulable), time.Time{}
 	case p.Unschedulable != "":
 		return unschedulableReason + ": " + p.Unschedulable, time.Time{}
 	case p.Node == "":
@@ -109,6 +111,12 @@ func (t *tracker) notAvailable(p *upgrade.Pod, w upgrade.Workload, now time.Time
 		}
 	}
 	return "", time.Time{}
+}
+
+// passes tells that what keeps a new pod from being available ends by itself when all is well: an autoscaler that adds nodes does so for pods that
+// find none.
+func (t *tracker) passes(p *upgrade.Pod) bool {
+	return (p.Unschedulable == "" || t.options.Growing != "") && p.Trouble == ""
 }
 
 // unschedulable returns why no more pods should be evicted now: a replacement that finds no node, empty for none.

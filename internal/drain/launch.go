@@ -236,7 +236,7 @@ func (t *tracker) starting(d *decision, v view, p *upgrade.Pod) []upgrade.Waitin
 		if !mature.IsZero() {
 			d.wakeAt(mature)
 		}
-		waiting = append(waiting, upgrade.Waiting{Object: other.Ref(), Node: p.Node, Reason: reason, Passing: other.Unschedulable == "" && other.Trouble == ""})
+		waiting = append(waiting, upgrade.Waiting{Object: other.Ref(), Node: p.Node, Reason: reason, Passing: t.passes(other)})
 	}
 	return waiting
 }
@@ -521,6 +521,9 @@ func (t *tracker) shareHolds(d *decision, v view, p *upgrade.Pod, now *turn) (up
 	if t.yields(d, v, p, now) {
 		w.Reason = shareReason + "those that take longest go first"
 		return w, true
+	}
+	if t.options.Growing != "" {
+		return w, false // a pod that finds no node is what has one added
 	}
 	if now.room == nil {
 		now.room = t.newRoom(v)

@@ -13,7 +13,7 @@ import (
 
 // drainNodes drains nodes of one pool, as many at once as the plan says.
 func (e *Engine) drainNodes(ctx context.Context, steps []upgrade.Step, pool upgrade.PoolPlan) error {
-	return e.drain(ctx, steps, pool, e.run.Plan.Options.Parallel, nil, func() {})
+	return e.drain(ctx, steps, pool, e.run.Plan.For(pool.Name).Parallel, nil, func() {})
 }
 
 // drain has nodes of one pool drained, or follows who drains them. Looked is called whenever the cluster was looked at.
@@ -35,6 +35,7 @@ func (e *Engine) drain(ctx context.Context, steps []upgrade.Step, pool upgrade.P
 		Moved: e.moved(), Forced: e.forced(),
 		EvictJobs:    e.run.Plan.Options.Jobs == upgrade.EvictJobs,
 		LoseBarePods: slices.Contains(e.run.Granted, upgrade.AllowBarePods), LoseEmptyDirs: slices.Contains(e.run.Granted, upgrade.AllowEmptyDirLoss),
+		Growing: e.growing(steps[0].Pool, pool),
 		Resumed: pool.Adopt, MoreRoom: e.moreRoom(steps[0].Pool, pool),
 		Begin: func(nodes []drain.Node) error {
 			ids := make([]string, len(nodes))

@@ -81,7 +81,7 @@ func (e *Engine) inPlace(pool string) bool {
 
 // atOnce tells that several of the pool's nodes may be drained at one time.
 func (e *Engine) atOnce(pool string) bool {
-	return e.inPlace(pool) || !e.run.Plan.Options.Parallel.One()
+	return e.inPlace(pool) || !e.run.Plan.For(pool).Parallel.One()
 }
 
 // known is a pool as the provider has it.
@@ -412,7 +412,7 @@ func (e *Engine) tellNodes(step upgrade.Step, pool upgrade.PoolPlan) func() {
 
 // gatedSoak is the soak of a blue-green upgrade: its end waits until every workload that was moved is as available as before.
 func (e *Engine) gatedSoak(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
-	if err := e.soak(ctx); err != nil {
+	if err := e.soak(ctx, step); err != nil {
 		return err
 	}
 	var waiting []upgrade.Waiting

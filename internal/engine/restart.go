@@ -147,6 +147,9 @@ func (e *Engine) standing(state upgrade.State, but, pool string) *upgrade.Standi
 		to = plan.Name
 	}
 	standing := upgrade.NewStanding(state, pool, to)
+	if e.growing(pool, plan) != "" {
+		standing.Grows()
+	}
 	for _, r := range e.run.Restarts {
 		if r.Workload.UID != but && (r.State == upgrade.RestartIntended || r.State == upgrade.RestartBegun) {
 			standing.Take(state.Workloads[r.Workload.UID])
@@ -406,6 +409,7 @@ func (s *restarts) await(ctx context.Context) error {
 	defer stop(nil)
 	progress := s.newProgress()
 	result, err := drain.Nodes(waiting, s.fenced(), s.nodes(s.Cluster.State()), drain.Options{
+		Growing: s.growing(s.step.Pool, s.pool),
 		Timeout: time.Duration(s.pool.DrainTimeout), Parallel: upgrade.AutoDrains, Restarted: of, Moved: s.moved(), Resumed: s.pool.Adopt,
 		Notify: func(_ string, event upgrade.Event) {
 			event.Step = s.step

@@ -49,7 +49,8 @@ func (e *Engine) setAutoscaling(ctx context.Context, step upgrade.Step, pool str
 func (e *Engine) createPool(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
 	err := e.change(ctx, step, func(ctx context.Context) (string, error) {
 		return e.provider().CreatePool(ctx, upgrade.Clone{
-			Of: pool.Name, Name: pool.NewName, Version: pool.To, NodesPerZone: e.nodesPerZone(pool), Inherits: pool.Autoscaling, Run: e.run.ID,
+			Of: pool.Name, Name: pool.NewName, Version: pool.To, NodesPerZone: e.nodesPerZone(pool), Run: e.run.ID,
+			Autoscaling: e.growth(pool), Inherits: pool.Autoscaling,
 		})
 	})
 	switch {
@@ -78,8 +79,12 @@ func (e *Engine) createPool(ctx context.Context, step upgrade.Step, pool upgrade
 	return nil
 }
 
-// nodesPerZone is the size of the new pool, by the old one as it is now that its autoscaling is off: it may have grown since the plan.
+// nodesPerZone is the size of the new pool, by the old one as it is now that its autoscaling is off: it may have grown since the plan. One that
+// grows by itself begins with what the plan says.
 func (e *Engine) nodesPerZone(pool upgrade.PoolPlan) int {
+	if pool.Grows {
+		return pool.NodesPerZone
+	}
 	return max(pool.NodesPerZone, e.Cluster.State().NodesPerZone(pool.Name))
 }
 
@@ -207,16 +212,16 @@ func (e *Engine) cordon(ctx context.Context, step upgrade.Step, n upgrade.Node) 
 	return nil
 }
 
-// soak waits until the last drain is long enough ago.
-func (e *Engine) soak(ctx context.Context) error {
-	last := time.Time{}
+// soak waits until the last drain is long enough ago: of the pool, or, where the old pools go together, of all.
+func (e *Engine) soak(ctx context.Context, step upgrade.Step) error {
+	last, together := time.Time{}, e.run.Plan.Options.Delete != upgrade.DeleteEach
 	for _, s := range e.run.Steps {
-		if s.Kind == upgrade.DrainNode && s.FinishedAt != nil && s.FinishedAt.After(last) {
+		if s.Kind == upgrade.DrainNode && (together || s.Pool == step.Pool) && s.FinishedAt != nil && s.FinishedAt.After(last) {
 			last = *s.FinishedAt
 		}
 	}
 	select {
-	case <-time.After(time.Until(last.Add(time.Duration(e.run.Plan.Options.Soak)))):
+	case <-time.After(time.Until(last.Add(time.Duration(e.run.Plan.Soak(step))))):
 		return nil
 	case <-ctx.Done():
 		return context.Cause(ctx)

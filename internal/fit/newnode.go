@@ -24,11 +24,12 @@ type Node struct {
 }
 
 // NewNodes are the nodes that a new pool will have. What they will be like is known from the old pool's nodes: nil if nothing is known of
-// any of them. A pool that is adopted has its nodes already and gets no others, but for those that are still to come while it is being made.
+// any of them. A pool that is adopted has its nodes already and gets no others, but for those that are still to come while it is being made, or that its
+// autoscaler adds.
 func NewNodes(s upgrade.Snapshot, p upgrade.PoolPlan) []Node {
 	pool := poolOf(s.Cluster, p.Name)
 	old := oldNodes(s, p.Name)
-	if len(old) == 0 || p.Adopt && !BeingMade(s.Cluster, p.NewName) {
+	if len(old) == 0 || p.Adopt && !p.Grows && !BeingMade(s.Cluster, p.NewName) {
 		return nil
 	}
 	least, there := leastOf(old), map[string]int{}
@@ -38,7 +39,7 @@ func NewNodes(s upgrade.Snapshot, p upgrade.PoolPlan) []Node {
 	var nodes []Node
 	for _, zone := range p.Zones {
 		models := inZone(old, zone)
-		for i := there[zone]; i < p.NodesPerZone; i++ {
+		for i := there[zone]; i < p.MostPerZone(); i++ {
 			like := models[i%len(models)]
 			n := Node{Name: fmt.Sprintf("%s-%s-%d", p.NewName, zone, i+1), Zone: zone, ByHand: ByHand(pool, like.Labels)}
 			delete(n.ByHand, s.Cluster.PoolLabel)

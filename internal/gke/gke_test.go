@@ -259,6 +259,45 @@ func TestAutoscalingIsFrozenAndGivenBackAsItWas(t *testing.T) {
 	}
 }
 
+// TestAnAutoscalerIsHeldToTheNodesThatThereAre: GKE takes a number of nodes in all only with a most in all, and gets the pool's own settings back as
+// they were.
+func TestAnAutoscalerIsHeldToTheNodesThatThereAre(t *testing.T) {
+	srv, p := emulate(t)
+	pools, err := p.Pools(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := cloneRequest
+	c.Inherits = pools[0].Autoscaling
+	c.Autoscaling = c.Inherits
+	c.Autoscaling.Hold = 4
+	operation, err := p.CreatePool(t.Context(), c)
+	wait(t, p, operation, err)
+	settings := func(hold int) {
+		a := c.Inherits
+		a.Hold = hold
+		operation, err := p.SetAutoscaling(t.Context(), c.Name, a)
+		wait(t, p, operation, err)
+	}
+	settings(7)
+	settings(20) // more than its own most: what is there is not taken away
+	settings(0)
+	created := srv.Calls("CreateNodePool")[0].Request.(*containerpb.CreateNodePoolRequest).GetNodePool()
+	got := []*containerpb.NodePoolAutoscaling{created.GetAutoscaling()}
+	for _, call := range srv.Calls("SetNodePoolAutoscaling") {
+		got = append(got, call.Request.(*containerpb.SetNodePoolAutoscalingRequest).GetAutoscaling())
+	}
+	held := func(least, most int32) *containerpb.NodePoolAutoscaling {
+		held := proto.CloneOf(oldPool().GetAutoscaling())
+		held.MinNodeCount, held.MaxNodeCount, held.TotalMinNodeCount, held.TotalMaxNodeCount = 0, 0, least, most
+		return held
+	}
+	want := []*containerpb.NodePoolAutoscaling{held(4, 5), held(7, 7), held(20, 20), oldPool().GetAutoscaling()}
+	if diff := cmp.Diff(want, got, protocmp.Transform()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestDeletingAPoolThatIsGoneIsDone(t *testing.T) {
 	_, p := emulate(t)
 	operation, err := p.DeletePool(t.Context(), "default-pool")

@@ -111,10 +111,6 @@ func (p *Provider) DeletePool(ctx context.Context, name string) (string, error) 
 
 // SetAutoscaling implements the engine's Provider.
 func (p *Provider) SetAutoscaling(ctx context.Context, pool string, a upgrade.Autoscaling) (string, error) {
-	wanted, err := writeAutoscaling(a)
-	if err != nil {
-		return "", err
-	}
 	return p.mutate(ctx, func(ctx context.Context) (*containerpb.Operation, error) {
 		there, err := p.find(ctx, pool)
 		if err != nil {
@@ -122,6 +118,10 @@ func (p *Provider) SetAutoscaling(ctx context.Context, pool string, a upgrade.Au
 		}
 		if there == nil {
 			return nil, fmt.Errorf("pool %s is not there", pool)
+		}
+		wanted, err := writeAutoscaling(a, len(there.GetLocations()))
+		if err != nil {
+			return nil, err
 		}
 		if now := there.GetAutoscaling(); proto.Equal(now, wanted) || !now.GetEnabled() && !wanted.GetEnabled() {
 			return nil, nil

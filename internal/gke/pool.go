@@ -116,16 +116,22 @@ func clearOutputs(m protoreflect.Message) {
 	})
 }
 
-// cloneOf makes the request for a pool like np: everything a person chose is carried over, autoscaling is off until the old
-// pool is gone.
+// cloneOf makes the request for a pool like np: everything a person chose is carried over, but for autoscaling, which is as wanted.
 func cloneOf(np *containerpb.NodePool, wanted upgrade.Clone) (*containerpb.NodePool, error) {
-	inherits, err := writeAutoscaling(wanted.Inherits)
+	inherits, err := writeAutoscaling(wanted.Inherits, len(np.GetLocations()))
+	if err != nil {
+		return nil, err
+	}
+	autoscaling, err := writeAutoscaling(wanted.Autoscaling, len(np.GetLocations()))
 	if err != nil {
 		return nil, err
 	}
 	c := configOf(np)
 	c.Name, c.Version, c.InitialNodeCount = wanted.Name, wanted.Version, int32(wanted.NodesPerZone) //nolint:gosec // a zone has at most 1,000 nodes
 	c.Autoscaling = nil
+	if autoscaling.GetEnabled() {
+		c.Autoscaling = autoscaling
+	}
 	if c.Config == nil {
 		c.Config = &containerpb.NodeConfig{}
 	}
@@ -174,20 +180,32 @@ func readAutoscaling(name Name, a *containerpb.NodePoolAutoscaling) (upgrade.Aut
 		summary = fmt.Sprintf("%d to %d nodes in all", a.GetTotalMinNodeCount(), a.GetTotalMaxNodeCount())
 		flags = fmt.Sprintf("--total-min-nodes %d --total-max-nodes %d", a.GetTotalMinNodeCount(), a.GetTotalMaxNodeCount())
 	}
+	least, most, total := a.GetMinNodeCount(), a.GetMaxNodeCount(), a.GetTotalMaxNodeCount() > 0
+	if total {
+		least, most = a.GetTotalMinNodeCount(), a.GetTotalMaxNodeCount()
+	}
 	return upgrade.Autoscaling{
-		Enabled: true, Summary: summary, Settings: settings,
+		Enabled: true, Summary: summary, Settings: settings, Min: int(least), Max: int(most), Total: total,
 		Command: fmt.Sprintf("gcloud container clusters update %s --project %s --location %s --node-pool POOL --enable-autoscaling %s",
 			name.Cluster, name.Project, name.Location, flags),
 	}, nil
 }
 
-func writeAutoscaling(a upgrade.Autoscaling) (*containerpb.NodePoolAutoscaling, error) {
+// writeAutoscaling makes GKE's settings for a pool in so many zones. What is to be held is a number of nodes in all, which GKE takes only with a most in
+// all.
+func writeAutoscaling(a upgrade.Autoscaling, zones int) (*containerpb.NodePoolAutoscaling, error) {
 	out := &containerpb.NodePoolAutoscaling{}
 	if !a.Enabled {
 		return out, nil
 	}
 	if err := protojson.Unmarshal(a.Settings, out); err != nil {
 		return nil, fmt.Errorf("read recorded autoscaling settings: %w", err)
+	}
+	if a.Hold > 0 {
+		each, hold := int32(max(1, zones)), int32(a.Hold) //nolint:gosec // a pool has at most some thousands of nodes
+		out.TotalMinNodeCount = max(hold, out.GetTotalMinNodeCount(), out.GetMinNodeCount()*each)
+		out.TotalMaxNodeCount = max(out.TotalMinNodeCount, out.GetTotalMaxNodeCount(), out.GetMaxNodeCount()*each)
+		out.MinNodeCount, out.MaxNodeCount = 0, 0
 	}
 	return out, nil
 }

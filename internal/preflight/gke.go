@@ -52,7 +52,7 @@ func (in Input) estimate() time.Duration {
 }
 
 // when writes a time for people.
-func when(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") }
+func when(t time.Time) string { return upgrade.Minute(t) }
 
 // about writes a duration for people, to the minute: "2h10m".
 func about(d time.Duration) string {

@@ -160,6 +160,68 @@ func TestWhatGKEKnows(t *testing.T) {
 				"start at 2026-03-05 08:00 UTC",
 			},
 		},
+		"a respected window that is closed": {
+			options: func(o *upgrade.Options) { o.Maintenance = upgrade.RespectMaintenance },
+			change: func(s *upgrade.Snapshot) {
+				s.Cluster.Maintenance = upgrade.Maintenance{Summary: "daily", Windows: []upgrade.Interval{interval(15*time.Hour, 19*time.Hour)}}
+			},
+			want: []string{
+				"blocker maintenance-window Cluster cluster-1 is outside of its maintenance window, which opens at 2026-03-05 03:00 UTC for 4h; the plan takes about 12m if all goes well",
+				"start at 2026-03-05 03:00 UTC, or give maintenance: ignore",
+			},
+		},
+		"a respected window that is open, and shorter than the plan": {
+			options: func(o *upgrade.Options) {
+				o.Maintenance, o.Soak = upgrade.RespectMaintenance, upgrade.Seconds(5*time.Hour)
+			},
+			change: func(s *upgrade.Snapshot) {
+				s.Cluster.Maintenance = upgrade.Maintenance{Summary: "daily", Windows: []upgrade.Interval{interval(-time.Hour, 3*time.Hour), interval(23*time.Hour, 27*time.Hour)}}
+			},
+			want: []string{
+				"warning maintenance-window Cluster cluster-1 has a maintenance window that closes at 2026-03-04 15:00 UTC, in 3h; the run pauses before the node that would not be done by then, " +
+					"and resume goes on in the next window, and no window of the next two weeks is long enough; the plan takes about 5h12m if all goes well",
+				"plan fewer pools at a time, with node-pools, or a shorter soak",
+			},
+		},
+		"a respected window in which a new pool is not made any more": {
+			options: func(o *upgrade.Options) { o.Maintenance = upgrade.RespectMaintenance },
+			change: func(s *upgrade.Snapshot) {
+				s.Cluster.Maintenance = upgrade.Maintenance{Summary: "daily", Windows: []upgrade.Interval{interval(-4*time.Hour, 3*time.Minute), interval(20*time.Hour, 24*time.Hour)}}
+			},
+			want: []string{
+				"blocker maintenance-window Cluster cluster-1 has a maintenance window that closes at 2026-03-04 12:03 UTC, in 3m; the run pauses before the node that would not be done by then, " +
+					"and resume goes on in the next window; the plan takes about 12m if all goes well",
+				"start at 2026-03-05 08:00 UTC, or give maintenance: ignore",
+			},
+		},
+		"a respected exclusion in force": {
+			options: func(o *upgrade.Options) { o.Maintenance = upgrade.RespectMaintenance },
+			change: func(s *upgrade.Snapshot) {
+				s.Cluster.Maintenance.Exclusions = []upgrade.Exclusion{{Name: "freeze", Interval: interval(-time.Hour, 24*time.Hour), Scope: "NO_MINOR_OR_NODE_UPGRADES"}}
+			},
+			want: []string{
+				"blocker maintenance-exclusion MaintenanceExclusion freeze is in force until 2026-03-05 12:00 UTC: NO_MINOR_OR_NODE_UPGRADES",
+				"start once it is over, or give maintenance: ignore",
+			},
+		},
+		"a respected exclusion that begins meanwhile": {
+			options: func(o *upgrade.Options) { o.Maintenance = upgrade.RespectMaintenance },
+			change: func(s *upgrade.Snapshot) {
+				s.Cluster.Maintenance.Exclusions = []upgrade.Exclusion{{Name: "freeze", Interval: interval(5*time.Minute, 24*time.Hour), Scope: "NO_UPGRADES"}}
+			},
+			want: []string{
+				"warning maintenance-exclusion MaintenanceExclusion freeze begins at 2026-03-04 12:05 UTC, before the plan's end, which is about 2026-03-04 12:11 UTC if all goes well, " +
+					"and lasts until 2026-03-05 12:00 UTC: NO_UPGRADES; the run pauses before it",
+				"start once it is over, or accept it",
+			},
+		},
+		"a maintenance policy that is not understood and is respected": {
+			options: func(o *upgrade.Options) { o.Maintenance = upgrade.RespectMaintenance },
+			change: func(s *upgrade.Snapshot) {
+				s.Cluster.Unread = map[upgrade.Source]string{upgrade.ReadMaintenance: "wrong format"}
+			},
+			want: []string{"unknown maintenance-window Cluster cluster-1 does not let the maintenance policy be read, so whether it is a time for maintenance cannot be told"},
+		},
 		"a window that is closed": {
 			change: func(s *upgrade.Snapshot) {
 				s.Cluster.Maintenance = upgrade.Maintenance{Summary: "daily", Windows: []upgrade.Interval{interval(15*time.Hour, 19*time.Hour)}}
@@ -406,6 +468,21 @@ func TestWhatGKEKnows(t *testing.T) {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestAnUnreadMaintenancePolicyBlocksWhereItIsRespected: and only there.
+func TestAnUnreadMaintenancePolicyBlocksWhereItIsRespected(t *testing.T) {
+	s := ofGKE()
+	s.Cluster.Unread = map[upgrade.Source]string{upgrade.ReadMaintenance: "wrong format"}
+	for policy, want := range map[upgrade.MaintenancePolicy]upgrade.Verdict{upgrade.RespectMaintenance: upgrade.Blocked, upgrade.IgnoreMaintenance: upgrade.Warnings} {
+		plan, err := upgrade.BuildPlan(s, upgrade.Options{Target: "control-plane", Delete: upgrade.DeleteEach, Maintenance: policy}, preflight.Inspect)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if plan.Verdict != want {
+			t.Errorf("%s: %s, want %s", policy, plan.Verdict, want)
+		}
 	}
 }
 

@@ -37,7 +37,12 @@ func findNoPDB(in Input) []upgrade.Finding {
 // unguardedPace says how a drain moves pods of a workload that has no PodDisruptionBudget.
 func (in Input) unguardedPace(of []upgrade.Pod) string {
 	stateful := slices.ContainsFunc(of, func(p upgrade.Pod) bool { return p.Workload.Kind == "StatefulSet" || len(p.Disks) > 0 })
-	if in.Options.Parallel.One() || stateful {
+	pools := map[string]string{}
+	for _, n := range in.State.Nodes {
+		pools[n.Name] = n.Pool
+	}
+	atOnce := func(p upgrade.Pod) bool { return !in.Options.For(pools[p.Node]).Parallel.One() }
+	if stateful || !slices.ContainsFunc(of, atOnce) {
 		return "its pods are moved one at a time"
 	}
 	return "up to a quarter of its pods, at least one, is moved at a time"

@@ -42,6 +42,8 @@ type Check struct {
 	Consent upgrade.Consent
 	// Binding tells that no waiver helps.
 	Binding bool
+	// Mild tells under which options it only warns, so that what it cannot tell does not block; nil for none.
+	Mild func(upgrade.Options) bool
 	// Always tells that it is looked for even if the plan does nothing: it is not about moving pods.
 	Always bool
 	// find returns findings without their Check, which is Name. Their Remedy may be followed by " # " and the Advice.
@@ -77,7 +79,7 @@ func Inspect(s upgrade.Snapshot, p upgrade.Plan) []upgrade.Finding {
 			if command, advice, ok := strings.Cut(f.Remedy, " # "); ok {
 				f.Remedy, f.Advice = command, advice
 			}
-			f.Blocks = f.Severity == upgrade.UnknownSeverity && slices.Contains(c.Severities, upgrade.Blocker)
+			f.Blocks = f.Severity == upgrade.UnknownSeverity && slices.Contains(c.Severities, upgrade.Blocker) && (c.Mild == nil || !c.Mild(in.Options))
 			found = append(found, f)
 		}
 	}

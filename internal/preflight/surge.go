@@ -24,7 +24,7 @@ func (in Input) surge(steps []upgrade.Step, each func(upgrade.PoolPlan) int64) i
 
 // newNodes is how many nodes are made for a pool: an earlier run may have made some already.
 func (in Input) newNodes(p upgrade.PoolPlan) int {
-	return max(0, p.NodesPerZone*len(p.Zones)-len(in.State.PoolNodes(p.NewName)))
+	return max(0, p.MostPerZone()*len(p.Zones)-len(in.State.PoolNodes(p.NewName)))
 }
 
 // oneByOne is each pool being made and its old one deleted before the next.

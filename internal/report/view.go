@@ -258,13 +258,27 @@ func TimingOf(p upgrade.Plan) Timing {
 		kind upgrade.StepKind
 		what string
 	}{
-		{upgrade.UpgradeControlPlane, "control plane"}, {upgrade.CreatePool, "new nodes"}, {upgrade.SurgeFirst, "restarts"}, {upgrade.DrainNode, Plural(drains, "drain") + AtOnce(p.Options.Parallel)}, {upgrade.Soak, "soak"}, {upgrade.DeletePool, "deleting old pools"},
+		{upgrade.UpgradeControlPlane, "control plane"}, {upgrade.CreatePool, "new nodes"}, {upgrade.SurgeFirst, "restarts"}, {upgrade.DrainNode, Plural(drains, "drain") + atOnce(p)}, {upgrade.Soak, "soak"}, {upgrade.DeletePool, "deleting old pools"},
 	} {
 		if d := sums[kind.kind]; d > 0 {
 			t.Parts = append(t.Parts, Part{kind.what, d})
 		}
 	}
 	return t
+}
+
+// atOnce is AtOnce of the pools that are drained, where it is the same for all of them.
+func atOnce(p upgrade.Plan) string {
+	var all []string
+	for _, pool := range p.Pools {
+		if text := AtOnce(p.For(pool.Name).Parallel); pool.Action.Changes() && !slices.Contains(all, text) {
+			all = append(all, text)
+		}
+	}
+	if len(all) > 1 {
+		return ", some at once"
+	}
+	return strings.Join(all, "")
 }
 
 // Takes says how long it takes: "about 1 h 9 min if all goes well (new nodes 4 min, …)".

@@ -20,7 +20,7 @@ func Step(p upgrade.Plan, s upgrade.Step) string {
 	case upgrade.FreezeAutoscaling:
 		return fmt.Sprintf("%s: turn off autoscaling of %s (%s)", s.Kind, s.Pool, pool.Autoscaling.Summary)
 	case upgrade.CreatePool:
-		return fmt.Sprintf("%s: %s at %s, like %s, %d nodes in %s", s.Kind, pool.NewName, pool.To, s.Pool, nodes, strings.Join(pool.Zones, ", "))
+		return fmt.Sprintf("%s: %s at %s, like %s, %d nodes in %s%s", s.Kind, pool.NewName, pool.To, s.Pool, nodes, strings.Join(pool.Zones, ", "), grows(pool))
 	case upgrade.WaitNodes:
 		return fmt.Sprintf("%s: until %d nodes of %s are Ready at %s", s.Kind, nodes, pool.NewName, pool.To)
 	case upgrade.CordonPool:
@@ -30,7 +30,10 @@ func Step(p upgrade.Plan, s upgrade.Step) string {
 	case upgrade.DrainNode:
 		return fmt.Sprintf("%s: %s, then wait until its workloads are as available as before", s.Kind, s.Node)
 	case upgrade.Soak:
-		return fmt.Sprintf("%s: %s", s.Kind, Short(time.Duration(p.Options.Soak)))
+		if s.Estimate == 0 && p.Soak(s) > 0 {
+			return fmt.Sprintf("%s: none, since nothing is drained", s.Kind)
+		}
+		return fmt.Sprintf("%s: %s", s.Kind, Short(time.Duration(p.Soak(s))))
 	case upgrade.DeletePool:
 		return fmt.Sprintf("%s: %s", s.Kind, s.Pool)
 	case upgrade.RestoreAutoscaling:
@@ -60,6 +63,14 @@ func ControlPlane(p upgrade.Plan) string {
 	return fmt.Sprintf("upgrade from %s to %s%s%s: %s", c.From, c.To, way, meanwhile(c.StaysUp), c.Why)
 }
 
+// grows says of a new pool that its autoscaler gives it more nodes, empty for one that has all of its nodes from the start.
+func grows(pool upgrade.PoolPlan) string {
+	if !pool.Grows {
+		return ""
+	}
+	return fmt.Sprintf("; its autoscaler (%s) is on from the start, adds nodes as pods come, and takes none away before the end", pool.Autoscaling.Summary)
+}
+
 // restarts names the Deployments that are restarted, the first of many, with the pods that restart with them and what may speak against it: "Deployment shop/web (3 pods, 2 of them elsewhere)".
 func restarts(all []upgrade.Restart) string {
 	names := make([]string, len(all))
@@ -79,6 +90,9 @@ func restarts(all []upgrade.Restart) string {
 // NewPool says which pool takes over from another, and how large it is.
 func NewPool(pool upgrade.PoolPlan) string {
 	text := fmt.Sprintf("%s, %s", pool.NewName, Plural(pool.NodesPerZone*len(pool.Zones), "node"))
+	if pool.Grows {
+		text += " and more by its autoscaler"
+	}
 	if pool.Adopt {
 		text += ", made by an earlier run"
 	}

@@ -190,7 +190,7 @@ func (p Progress) step(s upgrade.Step) string {
 	case upgrade.DrainNode:
 		return "draining node " + code(s.Node) + " of " + code(s.Pool) + since
 	case upgrade.Soak:
-		return fmt.Sprintf("soaking for %s%s", time.Duration(p.Run.Plan.Options.Soak), since)
+		return fmt.Sprintf("soaking for %s%s", time.Duration(p.Run.Plan.Soak(s)), since)
 	case upgrade.DeletePool:
 		return "deleting pool " + code(s.Pool) + since
 	case upgrade.RestoreAutoscaling:

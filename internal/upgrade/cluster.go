@@ -84,6 +84,20 @@ type Autoscaling struct {
 	Command string `json:"command,omitempty"`
 	// Settings are the provider's, as JSON.
 	Settings json.RawMessage `json:"settings,omitempty"`
+	// Min and Max are the fewest and the most nodes that it lets the pool have, in each zone or, if Total, in all.
+	Min   int  `json:"min,omitempty"`
+	Max   int  `json:"max,omitempty"`
+	Total bool `json:"total,omitempty"`
+	// Hold is how many nodes in all it must leave for now, whatever its settings say; 0 for none.
+	Hold int `json:"hold,omitempty"`
+}
+
+// PerZone is how many nodes it lets the pool have in each of so many zones at least and at most.
+func (a Autoscaling) PerZone(zones int) (least, most int) {
+	if !a.Total || zones == 0 {
+		return a.Min, a.Max
+	}
+	return (a.Min + zones - 1) / zones, a.Max / zones
 }
 
 // Versions is what a provider offers.
@@ -112,8 +126,9 @@ type Clone struct {
 	Name         string
 	Version      string
 	NodesPerZone int
-	// Inherits is the autoscaling that the new pool gets in the end, and that it remembers until then.
-	Inherits Autoscaling
+	// Autoscaling is what the new pool has from the start, and Inherits what it gets in the end, and remembers until then.
+	Autoscaling Autoscaling
+	Inherits    Autoscaling
 	// Run is the run that makes it.
 	Run string
 }

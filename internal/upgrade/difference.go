@@ -26,6 +26,7 @@ func Differences(before, now Plan) []string {
 	if a, b := before.way(), now.way(); a != b {
 		add("the control plane is %s instead of %s", b, a)
 	}
+	found = append(found, optionDifferences(before.Options, now.Options)...)
 	found = append(found, poolDifferences(before, now)...)
 	for _, c := range union(before.Consents, now.Consents) {
 		switch had, has := slices.Contains(before.Consents, c), slices.Contains(now.Consents, c); {
@@ -61,6 +62,32 @@ func (p Plan) way() string {
 		return "left alone"
 	}
 	return "upgraded to " + strings.Join(p.ControlPlane.Hops, ", then ")
+}
+
+// optionDifferences tells of what is chosen for pools of their own, and of the options that say what a run may do by itself.
+func optionDifferences(before, now Options) []string {
+	var found []string
+	for _, o := range []struct{ name, before, now string }{
+		{"new-pool-size", string(cmp.Or(before.Size, SizeSame)), string(cmp.Or(now.Size, SizeSame))},
+		{"maintenance", string(cmp.Or(before.Maintenance, IgnoreMaintenance)), string(cmp.Or(now.Maintenance, IgnoreMaintenance))},
+	} {
+		if o.before != o.now {
+			found = append(found, fmt.Sprintf("%s is %s instead of %s", o.name, o.now, o.before))
+		}
+	}
+	for _, pool := range slices.Sorted(maps.Keys(merged(before.PerPool, now.PerPool))) {
+		for _, name := range slices.Sorted(maps.Keys(merged(before.PerPool[pool], now.PerPool[pool]))) {
+			a, had := before.PerPool[pool][name]
+			b, has := now.PerPool[pool][name]
+			switch {
+			case !has:
+				found = append(found, fmt.Sprintf("pool %s has no %s of its own any more", pool, name))
+			case !had || a != b:
+				found = append(found, fmt.Sprintf("pool %s has its own %s: %s", pool, name, b))
+			}
+		}
+	}
+	return found
 }
 
 func poolDifferences(before, now Plan) []string {

@@ -66,7 +66,10 @@ func TestWhateverChangesTheDigestHasASentence(t *testing.T) {
 			s.State.Budgets = map[string]upgrade.Budget{"default/web": s.State.Budgets["default/web"], "default/jobs": {Namespace: "default", Name: "jobs", Spec: json.RawMessage(`{}`)}}
 		}},
 		"a pod that took long to start": {change: func(s *upgrade.Snapshot) { s.State.Pods[0].StartUp = 50 * time.Hour }},
-		"an option":                     {options: func(o *upgrade.Options) { o.Soak = 0 }, want: []string{"its options or the way in which it was made have changed"}},
+		"what a pool has of its own": {options: func(o *upgrade.Options) { o.PerPool = map[string]map[string]string{"default-pool": {"soak": "2h"}} },
+			want: []string{"pool default-pool has its own soak: 2h"}},
+		"maintenance": {options: func(o *upgrade.Options) { o.Maintenance = upgrade.RespectMaintenance }, want: []string{"maintenance is respect instead of ignore"}},
+		"an option":   {options: func(o *upgrade.Options) { o.Soak = 0 }, want: []string{"its options or the way in which it was made have changed"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, o := sample(), options()

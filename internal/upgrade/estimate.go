@@ -40,12 +40,12 @@ func estimate(p *Plan, s State) {
 		case DeletePool:
 			p.Steps[i].Estimate = Seconds(assumedDeletion)
 		case Soak:
-			p.Steps[i].Estimate = p.Options.Soak
+			p.Steps[i].Estimate = p.soaks(step)
 		case SurgeFirst:
 			p.Steps[i].Estimate = Seconds(restarts[step.Pool])
 		case DrainNode:
 			p.Steps[i].Estimate = Seconds(drains[step.Node])
-			if p.Options.Parallel.One() {
+			if p.For(step.Pool).Parallel.One() {
 				p.Steps[i].Estimate = max(Seconds(assumedEmptyDrain), p.Steps[i].Estimate)
 			}
 		}
@@ -94,18 +94,19 @@ func estimateDrains(s State, p *Plan) map[string]time.Duration {
 		return takes
 	}
 	nodes := longest(leavingFrom)
-	if p.Options.Parallel.One() {
-		return nodes
-	}
 	together := longest(ofPool)
 	for _, pool := range p.Pools {
+		parallel := p.For(pool.Name).Parallel
+		if parallel.One() {
+			continue
+		}
 		n := len(pool.Nodes)
 		alone := time.Duration(0)
 		for _, node := range pool.Nodes {
 			alone += max(assumedEmptyDrain, nodes[node])
 		}
 		for _, node := range pool.Nodes {
-			nodes[node] = max(together[pool.Name], alone/time.Duration(p.Options.Parallel.Of(n))) / time.Duration(n)
+			nodes[node] = max(together[pool.Name], alone/time.Duration(parallel.Of(n))) / time.Duration(n)
 		}
 	}
 	return nodes
@@ -231,20 +232,27 @@ func (p Plan) Estimate() time.Duration {
 	return total
 }
 
-// Remaining is how long what is left of the run takes when all goes well. Drains that are done say how long the next ones take.
+// Remaining is how long what is left of the run takes when all goes well. Drains that are done say how long the next ones of their pool take.
 func (r *Run) Remaining(now time.Time) time.Duration {
-	pace, known := r.drainPace()
+	paces := map[string]time.Duration{}
 	total := time.Duration(0)
 	for _, s := range r.Steps {
 		left := time.Duration(s.Estimate)
-		if s.Kind == DrainNode && known {
-			left = pace
+		if s.Kind == DrainNode {
+			pace, asked := paces[s.Pool]
+			if !asked {
+				pace = r.drainPace(s.Pool)
+				paces[s.Pool] = pace
+			}
+			if pace >= 0 {
+				left = pace
+			}
 		}
 		switch s.State {
 		case StepDone, StepDropped, StepSkipped:
 			continue
 		case StepRunning:
-			if s.StartedAt != nil && (s.Kind != DrainNode || r.Plan.Options.Parallel.One()) {
+			if s.StartedAt != nil && (s.Kind != DrainNode || r.Plan.For(s.Pool).Parallel.One()) {
 				left = max(0, left-now.Sub(*s.StartedAt))
 			}
 		}
@@ -253,12 +261,13 @@ func (r *Run) Remaining(now time.Time) time.Duration {
 	return total
 }
 
-// drainPace is how long a drain took so far: its own time, or, where nodes are drained at once, its part of the time that they took together.
-func (r *Run) drainPace() (pace time.Duration, known bool) {
+// drainPace is how long a drain of the pool took so far: its own time, or, where nodes are drained at once, its part of the time that they took
+// together. It is negative if none is done.
+func (r *Run) drainPace(pool string) time.Duration {
 	var sum, drains time.Duration
 	var first, last time.Time
 	for _, s := range r.Steps {
-		if s.Kind != DrainNode || s.State != StepDone || s.StartedAt == nil || s.FinishedAt == nil {
+		if s.Kind != DrainNode || s.Pool != pool || s.State != StepDone || s.StartedAt == nil || s.FinishedAt == nil {
 			continue
 		}
 		drains++
@@ -272,9 +281,9 @@ func (r *Run) drainPace() (pace time.Duration, known bool) {
 	}
 	switch {
 	case drains == 0:
-		return 0, false
-	case r.Plan.Options.Parallel.One():
-		return sum / drains, true
+		return -1
+	case r.Plan.For(pool).Parallel.One():
+		return sum / drains
 	}
-	return last.Sub(first) / drains, true
+	return last.Sub(first) / drains
 }

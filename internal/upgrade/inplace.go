@@ -61,7 +61,7 @@ const (
 func (a PoolAction) InPlace() bool { return a == Rolling || a == BlueGreen }
 
 // strategy is what is done with a pool that is to be upgraded, and why.
-func strategy(o Options, c Cluster, pool Pool, version string) (PoolAction, string) {
+func strategy(o PoolOptions, c Cluster, pool Pool, version string) (PoolAction, string) {
 	minors, known := MinorsBetween(pool.Version, version)
 	tool := cmp.Or(pool.ManagedBy, c.ManagedBy)
 	switch {
@@ -79,9 +79,10 @@ func strategy(o Options, c Cluster, pool Pool, version string) (PoolAction, stri
 
 // upgradeInPlace says how the provider is to upgrade a pool.
 func (p *PoolPlan) upgradeInPlace(o Options, pool Pool) {
+	own := o.For(pool.Name)
 	p.Upgrade = &UpgradeSettings{Strategy: p.Action, PDBTimeout: o.DrainTimeout}
 	if p.Action == Rolling {
-		p.Upgrade.MaxSurge, p.Upgrade.MaxUnavailable = o.MaxSurge, o.MaxUnavailable
+		p.Upgrade.MaxSurge, p.Upgrade.MaxUnavailable = own.MaxSurge, o.MaxUnavailable
 	} else {
 		p.Upgrade.Soak = Seconds(longestSoak)
 	}
@@ -107,13 +108,13 @@ func (p PoolPlan) ExtraNodes() int {
 	case BlueGreen:
 		return len(p.Nodes)
 	}
-	return p.NodesPerZone * len(p.Zones)
+	return p.MostPerZone() * len(p.Zones)
 }
 
 // checkRolling returns nil if the provider can roll as many nodes at once as was asked for.
 func checkRolling(o Options, pools []PoolPlan) error {
 	for _, p := range pools {
-		switch sum := o.MaxSurge + o.MaxUnavailable; {
+		switch sum := o.For(p.Name).MaxSurge + o.MaxUnavailable; {
 		case p.Action != Rolling:
 		case sum == 0:
 			return errors.New("max-surge, max-unavailable: both are 0, and a rolling upgrade needs one of them above it")

@@ -35,6 +35,12 @@ type Options struct {
 	Jobs JobPolicy `json:"jobs,omitempty"`
 	// SurgeFirst says which Deployments start their new pods before the old ones end.
 	SurgeFirst SurgePolicy `json:"surgeFirst,omitempty"`
+	// Size is how large new pools are when they are made.
+	Size NewPoolSize `json:"newPoolSize,omitempty"`
+	// PerPool are the options that pools have of their own, as text, by pool and PoolOptionNames. For puts them together with the others.
+	PerPool map[string]map[string]string `json:"pools,omitempty"`
+	// Maintenance says what the cluster's maintenance windows and exclusions mean to a run.
+	Maintenance MaintenancePolicy `json:"maintenance,omitempty"`
 	// Accept are the findings that people know of and accept.
 	Accept []Waiver `json:"accept,omitempty"`
 }
@@ -144,7 +150,7 @@ const (
 )
 
 // OptionNames are the names that Options.Set knows, those of the Action's inputs.
-var OptionNames = []string{"target-version", "scope", "node-pools", "strategy", "max-parallel-drains", "max-surge", "max-unavailable", "drain-timeout", "soak", "delete-old-pools", "on-failure", "jobs", "surge-first", "accept"}
+var OptionNames = []string{"target-version", "scope", "node-pools", "strategy", "max-parallel-drains", "max-surge", "max-unavailable", "drain-timeout", "soak", "delete-old-pools", "on-failure", "jobs", "surge-first", "accept", "pools", "new-pool-size", "maintenance"}
 
 // Set sets an option by the name of its input. Its error says what is accepted, and not the name.
 func (o *Options) Set(name, value string) error {
@@ -186,6 +192,14 @@ func (o *Options) Set(name, value string) error {
 	case "surge-first":
 		o.SurgeFirst = SurgePolicy(value)
 		return oneOf(value, []string{"singletons", "deployments", "none"})
+	case "new-pool-size":
+		o.Size = NewPoolSize(value)
+		return oneOf(value, []string{"same", "autoscale"})
+	case "pools":
+		return o.setPerPool(value)
+	case "maintenance":
+		o.Maintenance = MaintenancePolicy(value)
+		return oneOf(value, []string{"respect", "ignore"})
 	case "accept":
 		waivers, err := ParseWaivers(value)
 		o.Accept = waivers

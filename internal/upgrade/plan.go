@@ -117,6 +117,9 @@ type Inspector func(Snapshot, Plan) []Finding
 func BuildPlan(s Snapshot, o Options, inspect Inspector) (Plan, error) {
 	version, versionErr := ResolveTarget(o.Target, s.Cluster)
 	pools, poolsErr := choosePools(s.Cluster.Pools, o.Pools)
+	if poolsErr == nil {
+		poolsErr = checkPerPool(o, s.Cluster.Pools, pools)
+	}
 	if err := errors.Join(versionErr, poolsErr); err != nil {
 		return Plan{}, err
 	}
@@ -141,7 +144,7 @@ func BuildPlan(s Snapshot, o Options, inspect Inspector) (Plan, error) {
 		}
 		plan.Pools = append(plan.Pools, p)
 	}
-	if err := checkRolling(o, plan.Pools); err != nil {
+	if err := errors.Join(checkRolling(o, plan.Pools), checkGrowth(o, plan.Pools)); err != nil {
 		return Plan{}, err
 	}
 	chooseRestarts(&plan, s)

@@ -43,8 +43,12 @@ type PoolPlan struct {
 	Conflict string `json:"-"`
 	// Nodes are the old pool's, in the order of their drains.
 	Nodes []string `json:"nodes,omitempty"`
-	// NodesPerZone is the size of the new pool: as many as the fullest zone of the old one has.
+	// NodesPerZone is the size of the new pool: as many as the fullest zone of the old one has, or, of one that grows, what it begins with.
 	NodesPerZone int `json:"nodesPerZone,omitempty"`
+	// Grows tells that the new pool's autoscaler is on from the start. It is expected to come to GrowsTo nodes in each zone, as many as the fullest
+	// zone of the old pool has, within its limits.
+	Grows   bool `json:"grows,omitempty"`
+	GrowsTo int  `json:"growsTo,omitempty"`
 	// Zones are the zones of the pool.
 	Zones       []string    `json:"zones,omitempty"`
 	Autoscaling Autoscaling `json:"autoscaling"`
@@ -78,11 +82,7 @@ func choosePools(pools []Pool, names []string) ([]Pool, error) {
 		chosen = append(chosen, pools[i])
 	}
 	if len(unknown) > 0 {
-		var have []string
-		for _, p := range pools {
-			have = append(have, p.Name)
-		}
-		return nil, fmt.Errorf("node-pools: the cluster has no pool %s; it has %s", strings.Join(unknown, ", "), strings.Join(have, ", "))
+		return nil, fmt.Errorf("node-pools: the cluster has no pool %s; it has %s", strings.Join(unknown, ", "), strings.Join(poolNames(pools), ", "))
 	}
 	return chosen, nil
 }
@@ -105,7 +105,7 @@ func planPool(s Snapshot, o Options, pool Pool, version string) PoolPlan {
 		return p
 	}
 	p.Config = pool.Config
-	if p.Action, p.Why = strategy(o, s.Cluster, pool, version); p.Action == Migrate {
+	if p.Action, p.Why = strategy(o.For(pool.Name), s.Cluster, pool, version); p.Action == Migrate {
 		p.takeOver(s, pool)
 	}
 	if p.Action.InPlace() {
@@ -116,6 +116,7 @@ func planPool(s Snapshot, o Options, pool Pool, version string) PoolPlan {
 	}
 	slices.Sort(p.Nodes)
 	p.NodesPerZone = s.State.NodesPerZone(pool.Name)
+	p.grow(o.For(pool.Name).Size)
 	grace := time.Duration(0)
 	for pod := range podsOn(s.State, []PoolPlan{p}) {
 		if o.Disposition(*pod) == Moves {

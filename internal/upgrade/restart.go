@@ -193,6 +193,9 @@ func NewStanding(s State, from, to string) *Standing {
 	return st
 }
 
+// Grows says that the pool that pods go to gets nodes as it needs them, so that they have room.
+func (s *Standing) Grows() { s.room = &room{} }
+
 // Take counts the pods that a restart of the Deployment may have away, and the room that it needs.
 func (s *Standing) Take(w Workload) {
 	if w.Rollout == nil {
@@ -505,7 +508,7 @@ func newRoom(s Snapshot, p PoolPlan) *room {
 	for _, taken := range stay {
 		most = mostOf(most, taken)
 	}
-	for len(r.free) < p.NodesPerZone*len(p.Zones) {
+	for len(r.free) < p.MostPerZone()*len(p.Zones) {
 		free := maps.Clone(least)
 		for name, amount := range most {
 			free[name] -= amount

@@ -59,6 +59,28 @@ func (l *stepList) migrate(pool PoolPlan) {
 	l.finish(pool)
 }
 
+// soaks is how long the step is expected to wait: not at all for a pool of which nothing is drained.
+func (p Plan) soaks(step Step) Seconds {
+	if pool, _ := p.Pool(step.Pool); p.Options.Delete == DeleteEach && len(pool.Nodes) == 0 {
+		return 0
+	}
+	return p.Soak(step)
+}
+
+// Soak is how long the step waits after the last drain: where the old pools go together, as long as the longest of theirs.
+func (p Plan) Soak(step Step) Seconds {
+	if p.Options.Delete == DeleteEach {
+		return p.Options.For(step.Pool).Soak
+	}
+	longest := Seconds(0)
+	for _, pool := range p.Pools {
+		if pool.Action == Migrate {
+			longest = max(longest, p.Options.For(pool.Name).Soak)
+		}
+	}
+	return longest
+}
+
 // finish ends the migration of a pool.
 func (l *stepList) finish(pool PoolPlan) {
 	if l.plan.Options.Delete != DeleteNever {
