@@ -39,6 +39,15 @@ func Step(p upgrade.Plan, s upgrade.Step) string {
 	return string(s.Kind)
 }
 
+// InPlace says what is where it should be, of a plan that has nothing to do.
+func InPlace(p upgrade.Plan) string {
+	what := "every node pool of the plan"
+	if p.Options.Scope == upgrade.ScopeControlPlane || p.Cluster.Autopilot {
+		what = "the control plane"
+	}
+	return fmt.Sprintf("%s is at %s or newer", what, p.Target.Version)
+}
+
 // meanwhile says what becomes of the Kubernetes API while the control plane is upgraded.
 func meanwhile(regional bool) string {
 	if regional {
