@@ -62,10 +62,10 @@ func TestWhatIsExposedWhileTheAPIIsAway(t *testing.T) {
 		Unread:      map[upgrade.Source]string{upgrade.ReadLeases: "forbidden"},
 	}
 	got := found(t, s, o, "control-plane-downtime")
-	if len(got) != 2 || got[1].Severity != upgrade.UnknownSeverity || got[1].Stops() || !strings.HasPrefix(got[1].Remedy, "kubectl create clusterrole upshift-read-leases ") {
+	if len(got) != 2 || got[0].Severity != upgrade.UnknownSeverity || got[0].Stops() || !strings.HasPrefix(got[0].Remedy, "kubectl create clusterrole upshift-read-leases ") {
 		t.Fatalf("%+v", got)
 	}
-	f := got[0]
+	f := got[1]
 	want := "is zonal, so its Kubernetes API is away while its control plane is upgraded (about 5m): pods go on serving, and nothing is deployed, scheduled, scaled or healed until it is back; " +
 		"exposed meanwhile: 2 leader elections, 3 due CronJobs, 1 fail-closed webhook, 1 HorizontalPodAutoscaler"
 	if diff := cmp.Diff(want, f.Problem); diff != "" || f.Consent != upgrade.AllowControlPlaneDowntime || f.Severity != upgrade.Warning || !strings.Contains(f.Advice, "regional-clusters") {

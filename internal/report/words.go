@@ -66,7 +66,7 @@ func ControlPlane(p upgrade.Plan) string {
 	if len(c.Hops) > 1 {
 		way = ", by " + strings.Join(c.Hops, ", then ")
 	}
-	return fmt.Sprintf("upgrade from %s to %s%s%s: %s", c.From, c.To, way, meanwhile(c.StaysUp), c.Why)
+	return fmt.Sprintf("upgrade from %s to %s%s, since %s%s", c.From, c.To, way, c.Why, meanwhile(c.StaysUp))
 }
 
 // restarts names the Deployments that are restarted, the first of many, with the pods that restart with them and what may speak against it: "Deployment shop/web (3 pods, 2 of them elsewhere)".

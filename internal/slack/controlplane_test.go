@@ -32,7 +32,7 @@ func wantLines(t *testing.T, m Message, lines ...string) {
 func TestWhatHappensToTheControlPlaneIsSaid(t *testing.T) {
 	p := hopping()
 	wantLines(t, PlanMessage(p),
-		"Control plane: upgrade from 1.32.9-gke.1108000 to 1.34.2-gke.100, by 1.33.5-gke.1162000, then 1.34.2-gke.100; the Kubernetes API is away meanwhile: it is older than the target.",
+		"Control plane: upgrade from 1.32.9-gke.1108000 to 1.34.2-gke.100, by 1.33.5-gke.1162000, then 1.34.2-gke.100, since it is older than the target; the Kubernetes API is away meanwhile.",
 		"*Point of no return*: upgrading the control plane, first of all. It is not downgraded: a rollback leaves it at `1.34.2-gke.100`.",
 		"*Point of no return*: deleting `default-pool`")
 
