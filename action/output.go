@@ -114,22 +114,11 @@ func (o *output) plan(p upgrade.Plan, cfg config, api string) error {
 }
 
 func (o *output) nothingToDo(run *upgrade.Run) int {
-	o.line("Nothing to do: %s at %s or newer.", inPlace(run.Plan), run.Plan.Target.Version)
+	o.line("Nothing to do: %s.", report.InPlace(run.Plan))
 	o.summary.WriteString("\nNothing to do.\n")
 	o.set("result", "nothing-to-do")
 	o.results(run)
 	return o.finish(exitDone)
-}
-
-// inPlace is what of a cluster the plan found to be where it should be.
-func inPlace(p upgrade.Plan) string {
-	switch p.Options.Scope {
-	case upgrade.ScopeControlPlane:
-		return "the control plane is"
-	case upgrade.ScopeAll:
-		return "the control plane and every node pool of the plan are"
-	}
-	return "every node pool of the plan is"
 }
 
 func (o *output) startRun(run *upgrade.Run) {

@@ -63,7 +63,7 @@ func (c *cluster) propose(ctx context.Context, s *session.Session, run *upgrade.
 		o.answer.say(ctx, slack.PlanMessage(plan))
 		return fmt.Errorf("%s cannot be upgraded like this: %s; there is nothing to approve", c.name(), report.Plural(plan.Stopping(), "blocker"))
 	case plan.NothingToDo():
-		return fmt.Errorf("nothing to do: every node pool of the plan is at %s or newer", plan.Target.Version)
+		return fmt.Errorf("nothing to do: %s", report.InPlace(plan))
 	}
 	key, err := c.ask(ctx, s, upgrade.Proposal{Plan: plan, Approvals: upgrade.Approvals{Requester: who.Name, RequesterID: who.ID, SlackChannel: o.channel}}, o.answer)
 	if err != nil || key == "" {

@@ -20,7 +20,11 @@ const (
 
 // upgradeControlPlane upgrades the control plane by one hop, and counts which of our requests failed meanwhile if its API is to stay up.
 func (e *Engine) upgradeControlPlane(ctx context.Context, step upgrade.Step) error {
-	if e.Calls == nil || !e.run.Plan.ControlPlane.StaysUp {
+	staysUp := e.run.Plan.ControlPlane.StaysUp
+	if !staysUp {
+		e.progress(step)("the Kubernetes API is away meanwhile, for some minutes: that is expected")
+	}
+	if e.Calls == nil || !staysUp {
 		return e.hop(ctx, step)
 	}
 	before := e.Calls()

@@ -92,8 +92,28 @@ func large(t *testing.T) upgrade.Plan {
 	return p
 }
 
+// hopping upgrades a zonal control plane by two minors first.
+func hopping(t *testing.T) upgrade.Plan {
+	t.Helper()
+	p := plan(t)
+	p.Verdict, p.Consents, p.Findings = upgrade.Warnings, []upgrade.Consent{upgrade.AllowControlPlaneDowntime}, []upgrade.Finding{{
+		Check: "control-plane-downtime", Severity: upgrade.Warning, Object: upgrade.Ref{Kind: "Cluster", Name: "cluster-1"}, Problem: "is zonal",
+		Consent: upgrade.AllowControlPlaneDowntime, Evidence: []string{"Lease ops/operator is held by Deployment ops/operator"},
+	}}
+	p.Cluster.Location, p.Cluster.Regional, p.Cluster.ControlPlaneVersion = "europe-west1-b", false, "1.32.9-gke.100"
+	p.ControlPlane = &upgrade.ControlPlanePlan{From: "1.32.9-gke.100", To: "1.34.2-gke.100", Hops: []string{"1.33.5-gke.900", "1.34.2-gke.100"}, Why: "it is older than the target"}
+	var hops []upgrade.Step
+	for _, v := range p.ControlPlane.Hops {
+		hop := upgrade.NewHop(v)
+		hop.Estimate, hop.NoReturn = upgrade.Seconds(5*time.Minute), "a control plane is not downgraded, so a rollback leaves it at "+v
+		hops = append(hops, hop)
+	}
+	p.Steps = append(hops, p.Steps...)
+	return p
+}
+
 func TestPlansRead(t *testing.T) {
-	for name, p := range map[string]upgrade.Plan{"plan": plan(t), "large": large(t)} {
+	for name, p := range map[string]upgrade.Plan{"plan": plan(t), "large": large(t), "control-plane": hopping(t)} {
 		v := report.Look(p, []upgrade.Consent{upgrade.AllowEmptyDirLoss})
 		golden(t, name+".txt", strings.Join(v.Text("cluster-1 of GKE, and the Kubernetes API at https://203.0.113.7"), "\n"))
 		markdown, err := v.Markdown()
@@ -195,5 +215,35 @@ func TestWhatComesFromAClusterIsHarmless(t *testing.T) {
 	}
 	if rows != 1 {
 		t.Errorf("%d rows for one blocker", rows)
+	}
+}
+
+func TestWhatARunDidToTheControlPlane(t *testing.T) {
+	run := upgrade.NewRun("r", hopping(t), time.Now())
+	if got, want := report.Counts(run), "0 nodes drained, 0 pods moved"; got != want {
+		t.Errorf("at the start: %q, want %q", got, want)
+	}
+	run.Steps[0].State, run.Steps[1].State = upgrade.StepDone, upgrade.StepDone
+	if got, want := report.Counts(run), "control plane at 1.34.2-gke.100, 0 nodes drained, 0 pods moved"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	run.Steps[0].Calls, run.Steps[1].Calls = &upgrade.Calls{Made: 100}, &upgrade.Calls{Made: 212}
+	if got, want := report.Counts(run), "control plane at 1.34.2-gke.100 (the Kubernetes API stayed up: 0 of 312 requests failed), 0 nodes drained, 0 pods moved"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	run.Steps[1].Calls.Failed = 3
+	if got, want := report.Counts(run), "control plane at 1.34.2-gke.100 (the Kubernetes API did not stay up throughout: 3 of 312 requests failed), 0 nodes drained, 0 pods moved"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestUntilWhenAllCanBeUndone(t *testing.T) {
+	p := hopping(t)
+	if got, want := report.TimingOf(p).Undo(), "until pool is deleted, about 1 h 16 min after the start; but 1 drain ends bare pods for good; but the control plane stays at 1.34.2-gke.100, since it is not downgraded"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	p.Steps = p.Steps[:2]
+	if got, want := report.TimingOf(p).Undo(), "not at all: a control plane is not downgraded"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

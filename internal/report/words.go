@@ -42,6 +42,15 @@ func Step(p upgrade.Plan, s upgrade.Step) string {
 	return string(s.Kind)
 }
 
+// InPlace says what is where it should be, of a plan that has nothing to do.
+func InPlace(p upgrade.Plan) string {
+	what := "every node pool of the plan"
+	if p.Options.Scope == upgrade.ScopeControlPlane || p.Cluster.Autopilot {
+		what = "the control plane"
+	}
+	return fmt.Sprintf("%s is at %s or newer", what, p.Target.Version)
+}
+
 // meanwhile says what becomes of the Kubernetes API while the control plane is upgraded.
 func meanwhile(regional bool) string {
 	if regional {
@@ -60,7 +69,7 @@ func ControlPlane(p upgrade.Plan) string {
 	if len(c.Hops) > 1 {
 		way = ", by " + strings.Join(c.Hops, ", then ")
 	}
-	return fmt.Sprintf("upgrade from %s to %s%s%s: %s", c.From, c.To, way, meanwhile(c.StaysUp), c.Why)
+	return fmt.Sprintf("upgrade from %s to %s%s, since %s%s", c.From, c.To, way, c.Why, meanwhile(c.StaysUp))
 }
 
 // grows says of a new pool that its autoscaler gives it more nodes, empty for one that has all of its nodes from the start.

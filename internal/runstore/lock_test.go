@@ -130,6 +130,26 @@ func TestALeaseWhoseHolderDiedIsTakenAfterItsDurationAndNotBefore(t *testing.T) 
 	}
 }
 
+// TestWhileTheAPIIsAwayNobodyIsTakenForDead: what could not be renewed says nothing about its holder, and the one who waits sees no more of the API.
+func TestWhileTheAPIIsAwayNobodyIsTakenForDead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		holder, away := m.cuttable()
+		l := acquire(t.Context(), t, holder.store(), alice)
+		away.Store(true)
+		start := time.Now()
+		other := m.client()
+		other.fate = func(string) fate { // it answers for a second now and then
+			return fate{away: time.Since(start) < time.Minute && time.Since(start)%(9*time.Second) >= time.Second}
+		}
+		time.AfterFunc(time.Minute, func() { away.Store(false) })
+		_, err := other.store().Acquire(t.Context(), bob, quietly)
+		if !errors.As(err, new(*Held)) || l.Context().Err() != nil {
+			t.Errorf("after %s: %v; the holder: %v", time.Since(start), err, context.Cause(l.Context()))
+		}
+	})
+}
+
 func TestAReleasedLeaseIsTakenAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newMemory().client().store()

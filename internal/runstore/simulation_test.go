@@ -96,7 +96,7 @@ func (f *figures) String() string {
 // mustTest fails if the schedules were too tame to prove anything.
 func (f *figures) mustTest(t *testing.T) {
 	t.Helper()
-	if f.withExpiry < f.schedules/4 || f.withRefusal < f.schedules/10 || f.refusedAtSending == 0 || f.givenUp == 0 || f.staleEvictions == 0 {
+	if f.withExpiry < f.schedules/5 || f.withRefusal < f.schedules/10 || f.refusedAtSending == 0 || f.givenUp == 0 || f.staleEvictions == 0 {
 		t.Error("the schedules are too tame to prove anything")
 	}
 	if f.writes < f.schedules || f.changes < f.schedules || f.evictions < f.schedules {

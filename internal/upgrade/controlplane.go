@@ -84,7 +84,7 @@ func planControlPlane(c Cluster, o Options, version string) (*ControlPlanePlan, 
 		return nil, fmt.Errorf("target-version %s: %w", version, err)
 	}
 	p := &ControlPlanePlan{From: c.ControlPlaneVersion, To: version, Hops: hops, StaysUp: c.Regional}
-	p.Why = "it is older than the target, and goes first, since nodes must not be newer than it"
+	p.Why = "it is older than the target and goes first, as nodes must not be newer than it"
 	if o.Scope == ScopeControlPlane {
 		p.Why = "it is older than the target"
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -396,7 +397,8 @@ func held(ts *testscript.TestScript, _ bool, _ []string) {
 	}
 }
 
-// api: "api cut" and "api restore" make the Kubernetes API unreachable and reachable; "api away DURATION" does both.
+// api: "api cut" and "api restore" make the Kubernetes API unreachable and reachable; "api away DURATION" does both. "api gone" and "api there" wait
+// until it cannot be reached, and can be again.
 func api(ts *testscript.TestScript, _ bool, args []string) {
 	proxy := Of(ts).Bed.Lab.Proxy()
 	switch args[0] {
@@ -410,8 +412,29 @@ func api(ts *testscript.TestScript, _ bool, args []string) {
 		proxy.Cut()
 		<-time.After(d) // the length of the outage is what the scenario is about
 		ts.Check(proxy.Restore())
+	case "gone":
+		awaitListener(ts, false)
+	case "there":
+		awaitListener(ts, true)
 	default:
 		ts.Fatalf("api: unknown argument %s", args[0])
+	}
+}
+
+// awaitListener waits until somebody listens where the Kubernetes API is, or nobody does. Nothing tells that but trying.
+func awaitListener(ts *testscript.TestScript, want bool) {
+	deadline := time.Now().Add(time.Minute)
+	for tick := time.NewTicker(50 * time.Millisecond); ; <-tick.C {
+		conn, err := net.DialTimeout("tcp", Of(ts).Bed.Lab.Proxy().Addr(), time.Second)
+		if err == nil {
+			_ = conn.Close()
+		}
+		if (err == nil) == want {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("after a minute, the Kubernetes API is still not as wanted: %v", err)
+		}
 	}
 }
 
