@@ -60,8 +60,10 @@ func inputs() []input {
 		{"location", "", "the cluster's region or zone, for a bare cluster name", func(c *config, v string) error { return part(&c.cluster.Location, v, gke.CheckLocation) }},
 		{"target-version", "", "the version to go to: " + upgrade.TargetForms + "; required for plan and upgrade", option("target-version")},
 		{"node-pools", "", "names of node pools, by comma or line, in that order; default: all", option("node-pools")},
-		{"strategy", "auto", "how nodes are upgraded: auto or migrate", option("strategy")},
+		{"strategy", "auto", "how nodes are upgraded: migrate (to a new pool), rolling (GKE replaces the pool's nodes one after another), blue-green (GKE makes a second set of nodes in the pool), or auto (blue-green for pools that Terraform or Config Connector manages, rolling for patch upgrades, else migrate)", option("strategy")},
 		{"max-parallel-drains", "1", "how many nodes are drained at once: a number of nodes (1: one after the other), or auto (all of a pool, while no more than a quarter of all pods concerned are away, which holds with auto alone); PodDisruptionBudgets hold either way, and a workload without one misses a quarter of its pods at most, or one", option("max-parallel-drains")},
+		{"max-surge", "1", "rolling: how many nodes GKE may make beyond a pool's size, 0 to 20", option("max-surge")},
+		{"max-unavailable", "0", "rolling: how many of a pool's nodes may be away at once, 0 to 20; with max-surge 20 at most", option("max-unavailable")},
 		{"drain-timeout", "auto", "how long one node may take to drain, or a new one to become Ready once GKE has made it, until the run pauses: a duration such as 45m, or auto (the larger of 30m and the longest grace period + 10m; new nodes 20m)", option("drain-timeout")},
 		{"soak", "1h", "time between the last drain and deleting an old pool: a duration such as 1h, or 0", option("soak")},
 		{"delete-old-pools", "each", "when old pools are deleted: each (before the next pool), end or never", option("delete-old-pools")},
@@ -84,7 +86,7 @@ func inputs() []input {
 
 // later are inputs that the design has and the code does not honour yet. Ignoring one could do harm, so it is refused.
 var later = []string{
-	"scope", "pools", "max-surge", "max-unavailable", "new-pool-size",
+	"scope", "pools", "new-pool-size",
 	"allow-control-plane-downtime", "maintenance", "approval", "pool-label", "new-pool", "wait", "probe",
 	"github-token", "comment", "deployment", "slack-bot-token", "slack-channel",
 }

@@ -162,4 +162,3 @@ func (t *tracker) forcedOut(p *upgrade.Pod, now time.Time) string {
 func (t *tracker) leftStanding(node string) bool {
 	return t.options.Followed != nil && t.options.Followed.InTurn && t.standing[node]
 }
-

@@ -48,7 +48,7 @@ func findExclusions(in Input) []upgrade.Finding {
 
 // changesMinor tells whether any pool gets another minor.
 func (in Input) changesMinor() bool {
-	for _, p := range in.migrated() {
+	for _, p := range in.changed() {
 		if minors, ok := upgrade.MinorsBetween(p.From, p.To); !ok || minors != 0 {
 			return true
 		}

@@ -50,7 +50,7 @@ type Check struct {
 func Checks() []Check {
 	return []Check{
 		controlPlaneBehind(), newerPool(), goesOn(), poolNameTaken(), otherCluster(),
-		autopilot(), clusterTrouble(), pendingOperation(), poolTrouble(), maintenanceWindow(), maintenanceExclusion(), podRange(), managedElsewhere(), autoprovisioning(), skew(),
+		autopilot(), clusterTrouble(), pendingOperation(), poolTrouble(), maintenanceWindow(), maintenanceExclusion(), podRange(), managedElsewhere(), autoprovisioning(), skew(), providerDrains(),
 		providerPermissions(), surgeQuota(),
 		unreadyNodes(), foreignCordons(), imageDrift(), pinnedToPool(), removedLabels(),
 		permissions(), webhooks(), deprecatedAPIs(), localVolumes(), zonalVolumes(), unboundVolumes(), hostPaths(),

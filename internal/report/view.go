@@ -106,13 +106,16 @@ func FindingCounts(p upgrade.Plan) string {
 }
 
 func viewPool(pool upgrade.PoolPlan) PoolView {
-	if pool.Action != upgrade.Migrate {
+	if !pool.Action.Changes() {
 		return PoolView{PoolPlan: pool, Size: "-", Pods: "-", NewPool: "-"}
 	}
 	v := PoolView{PoolPlan: pool, Size: fmt.Sprint(len(pool.Nodes)), Pods: fmt.Sprint(pool.PodsToMove), NewPool: NewPool(pool)}
+	if pool.Action.InPlace() {
+		v.NewPool = "-" // its name stays
+	}
 	if s := pool.Surge; s.Nodes > 0 {
 		v.Cost = fmt.Sprintf("%s more, %.1f node-hours", Plural(s.Nodes, "node"), s.NodeHours)
-		if s.Stays {
+		if s.Stays && pool.Action == upgrade.Migrate {
 			v.Cost += fmt.Sprintf(", and on until somebody deletes %s", pool.Name)
 		}
 	}
@@ -210,7 +213,7 @@ type Timing struct {
 	Total time.Duration
 	// Parts are what takes long.
 	Parts []Part
-	// NoReturn are the pools whose deletion a rollback does not undo, and Until is when the first of these begins.
+	// NoReturn are what a rollback does not undo, and Until is when the first of these begins.
 	NoReturn []string
 	Until    time.Duration
 	// Ends is how many drains end something for good.
@@ -229,11 +232,11 @@ func TimingOf(p upgrade.Plan) Timing {
 	sums := map[upgrade.StepKind]time.Duration{}
 	drains := 0
 	for _, s := range p.Steps {
-		if s.Kind == upgrade.DeletePool {
+		if last := endOf(p, s); last != "" {
 			if len(t.NoReturn) == 0 {
 				t.Until = t.Total
 			}
-			t.NoReturn = append(t.NoReturn, s.Pool)
+			t.NoReturn = append(t.NoReturn, last)
 		}
 		if s.Kind == upgrade.DrainNode {
 			drains++
@@ -248,13 +251,27 @@ func TimingOf(p upgrade.Plan) Timing {
 		kind upgrade.StepKind
 		what string
 	}{
-		{upgrade.CreatePool, "new nodes"}, {upgrade.SurgeFirst, "restarts"}, {upgrade.DrainNode, Plural(drains, "drain") + AtOnce(p.Options.Parallel)}, {upgrade.Soak, "soak"}, {upgrade.DeletePool, "deleting old pools"},
+		{upgrade.CreatePool, "new nodes"}, {upgrade.UpgradePool, "new nodes in place"}, {upgrade.SurgeFirst, "restarts"}, {upgrade.DrainNode, Plural(drains, "drain") + AtOnce(p.Options.Parallel)}, {upgrade.Soak, "soak"}, {upgrade.DeletePool, "deleting old pools"}, {upgrade.CompleteUpgrade, "deleting old nodes"},
 	} {
 		if d := sums[kind.kind]; d > 0 {
 			t.Parts = append(t.Parts, Part{kind.what, d})
 		}
 	}
 	return t
+}
+
+// endOf says what a step ends for good, empty for nothing.
+func endOf(p upgrade.Plan, s upgrade.Step) string {
+	pool, _ := p.Pool(s.Pool)
+	switch {
+	case s.Kind == upgrade.DeletePool:
+		return s.Pool + " is deleted"
+	case s.Kind == upgrade.CompleteUpgrade:
+		return "the old nodes of " + s.Pool + " are deleted"
+	case s.Kind == upgrade.RestoreUpgradeSettings && pool.Action == upgrade.Rolling:
+		return "the last node of " + s.Pool + " is upgraded"
+	}
+	return ""
 }
 
 // Takes says how long it takes: "about 1 h 9 min if all goes well (new nodes 4 min, …)".
@@ -274,7 +291,7 @@ func (t Timing) Takes() string {
 func (t Timing) Undo() string {
 	text := "at any time: the old pools are kept"
 	if len(t.NoReturn) > 0 {
-		text = fmt.Sprintf("until %s is deleted, %s after the start", t.NoReturn[0], About(t.Until))
+		text = fmt.Sprintf("until %s, %s after the start", t.NoReturn[0], About(t.Until))
 	}
 	if t.Ends > 0 {
 		text += fmt.Sprintf("; but %s ends bare pods for good", Plural(t.Ends, "drain"))
