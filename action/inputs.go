@@ -63,8 +63,10 @@ func inputs() []input {
 		{"scope", "all", "what is upgraded: all (the control plane if it is older than the target, then the nodes), control-plane or nodes", option("scope")},
 		{"node-pools", "", "names of node pools, by comma or line, in that order; default: all", option("node-pools")},
 		{"pools", "", "YAML, for each pool by its name what it has of its own: " + strings.Join(upgrade.PoolOptionNames, ", "), setPools},
-		{"strategy", "auto", "how nodes are upgraded: auto or migrate", option("strategy")},
+		{"strategy", "auto", "how nodes are upgraded: migrate (to a new pool), rolling (GKE replaces the pool's nodes one after another), blue-green (GKE makes a second set of nodes in the pool), or auto (blue-green for pools that Terraform or Config Connector manages, rolling for patch upgrades, else migrate)", option("strategy")},
 		{"max-parallel-drains", "1", "how many nodes are drained at once: a number of nodes (1: one after the other), or auto (all of a pool, while no more than a quarter of all pods concerned are away, which holds with auto alone); PodDisruptionBudgets hold either way, and a workload without one misses a quarter of its pods at most, or one", option("max-parallel-drains")},
+		{"max-surge", "1", "rolling: how many nodes GKE may make beyond a pool's size, 0 to 20", option("max-surge")},
+		{"max-unavailable", "0", "rolling: how many of a pool's nodes may be away at once, 0 to 20; with max-surge 20 at most", option("max-unavailable")},
 		{"new-pool-size", "same", "how large a new pool is made: same (as many nodes in each zone as the fullest zone of the old pool has now) or autoscale (the least that its autoscaler keeps, at least one in each zone; the autoscaler adds nodes as pods come)", option("new-pool-size")},
 		{"drain-timeout", "auto", "how long one node may take to drain, or a new one to become Ready once GKE has made it, until the run pauses: a duration such as 45m, or auto (the larger of 30m and the longest grace period + 10m; new nodes 20m)", option("drain-timeout")},
 		{"soak", "1h", "time between the last drain and deleting an old pool: a duration such as 1h, or 0", option("soak")},
@@ -90,7 +92,6 @@ func inputs() []input {
 
 // later are inputs that the design has and the code does not honour yet. Ignoring one could do harm, so it is refused.
 var later = []string{
-	"max-surge", "max-unavailable",
 	"approval", "pool-label", "new-pool", "wait", "probe",
 	"github-token", "comment", "deployment", "slack-bot-token", "slack-channel",
 }

@@ -74,12 +74,19 @@ func (o *output) event(e upgrade.Event) {
 	case upgrade.PodEvicted:
 		o.line("%s   leaving: %s/%s%s (%s)", at, e.Pod.Namespace, e.Pod.Name, from, report.Owner(e.Workload))
 	case upgrade.PodGone:
-		o.line("%s   gone:    %s/%s%s after %s", at, e.Pod.Namespace, e.Pod.Name, from, took)
+		how := ""
+		if e.Text != "" {
+			how = ", " + e.Text
+		}
+		o.line("%s   gone:    %s/%s%s after %s%s", at, e.Pod.Namespace, e.Pod.Name, from, took, how)
 	case upgrade.PodReplaced:
 		o.line("%s   Ready:   %s/%s on %s after %s (%s)", at, e.Pod.Namespace, e.Pod.Name, e.Node, took, e.Workload)
 	case upgrade.DrainWaits:
 		for _, w := range e.Waiting {
 			o.line("%s   waiting: %s", at, w)
+			if w.Help != "" {
+				o.line("%s   help:    %s", at, w.Help)
+			}
 		}
 	}
 }

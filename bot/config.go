@@ -285,6 +285,7 @@ func unique(ids []string) []string {
 // standard are the options' defaults, those of the Action.
 var standard = []slack.Option{
 	{Name: "target-version", Value: "default"}, {Name: "scope", Value: "all"}, {Name: "strategy", Value: "auto"}, {Name: "max-parallel-drains", Value: "1"},
+	{Name: "max-surge", Value: "1"}, {Name: "max-unavailable", Value: "0"},
 	{Name: "drain-timeout", Value: "auto"}, {Name: "soak", Value: "1h"}, {Name: "delete-old-pools", Value: "each"}, {Name: "on-failure", Value: "pause"}, {Name: "jobs", Value: "wait"},
 	{Name: "surge-first", Value: "singletons"}, {Name: "new-pool-size", Value: "same"}, {Name: "maintenance", Value: "respect"},
 }

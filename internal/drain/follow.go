@@ -78,7 +78,9 @@ func (t *tracker) awaitFollowed(d *decision, v view) {
 			w.Reason = fmt.Sprintf("%s; %s", budgetReason(b), t.forces(p.Node, v.now))
 			w.Budget, w.Passing, key = b.Key(), t.comesBack(v, p, b), p.Node+" "+b.Key()
 		}
-		t.held[p.UID] = w
+		if !p.Terminating() { // what held it before is what it goes past
+			t.held[p.UID] = w
+		}
 		if place, waits := queued[key]; waits && key != "" {
 			behind[place]++
 			continue
@@ -152,6 +154,9 @@ func short(d time.Duration) string {
 // forcedOut says of a pod that is gone that it was ended past its budget, empty where that is not known.
 func (t *tracker) forcedOut(p *upgrade.Pod, now time.Time) string {
 	f, held := t.options.Followed, t.held[p.UID]
+	if since, known := t.leaving[p.UID]; known {
+		now = since
+	}
 	if f == nil || held.Budget == "" || held.Passing || now.Before(t.began[p.Node].Add(f.ForceAfter)) {
 		return ""
 	}

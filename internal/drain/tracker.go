@@ -356,7 +356,7 @@ func (t *tracker) measure(v view) {
 		_, listed := v.Workloads[uid]
 		now, lost := t.readyPods(pods), len(t.lost[uid]) > 0
 		switch {
-		case !lost && !t.told[uid] && !t.options.Parallel.One():
+		case !lost && !t.told[uid] && !t.options.Parallel.One() && t.options.Followed == nil: // else it may be lost before it is seen
 			t.before[uid] = now
 		case listed || !lost:
 			t.before[uid] = max(t.before[uid], now) // and never more than it wants

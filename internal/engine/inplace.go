@@ -30,6 +30,9 @@ type Upgrader interface {
 	Await(ctx context.Context, operation string, progress func(string)) error
 }
 
+// shownInTime is for the caches to show the nodes as the provider has left them.
+const shownInTime = 30 * time.Second
+
 // phasePace is how often a provider is asked how far its upgrade is: its phases take minutes, and it has no watch.
 const phasePace = 5 * time.Second
 
@@ -224,13 +227,21 @@ func atVersion(s upgrade.State, pool, version string) (at, all int) {
 }
 
 // isUpgraded tells that nothing is left for the provider to do: every node runs the version, or, under blue-green, the old ones are drained and kept.
+// A pool that is upgraded must not be upgraded again: GKE would make all of its nodes anew.
 func (e *Engine) isUpgraded(ctx context.Context, pool upgrade.PoolPlan) (bool, error) {
 	now, err := e.known(ctx, pool.Name)
-	if err != nil {
+	switch {
+	case err != nil:
 		return false, err
+	case now.Phase == upgrade.PhaseSoaking:
+		return true, nil
+	case now.Phase != "" || now.Version != pool.To:
+		return false, nil
 	}
-	at, all := atVersion(e.Cluster.State(), pool.Name, pool.To)
-	return now.Phase == upgrade.PhaseSoaking || now.Phase == "" && now.Version == pool.To && at == all, nil
+	return e.until(ctx, shownInTime, func() bool {
+		at, all := atVersion(e.Cluster.State(), pool.Name, pool.To)
+		return at == all
+	})
 }
 
 // awaitUpgraded waits until the pool is as it should be once the provider says that it is done: the caches may be behind, and nodes are new.
@@ -605,7 +616,13 @@ func (e *Engine) rollBackPool(ctx context.Context, step upgrade.Step, pool upgra
 		return err
 	}
 	var waiting []upgrade.Waiting
-	done, err := e.until(ctx, nodesTimeout, func() bool {
+	timeout := nodesTimeout
+	if now, err := e.known(ctx, pool.Name); err != nil {
+		return err
+	} else if now.Version != pool.From {
+		timeout = 0 // it was complete already
+	}
+	done, err := e.until(ctx, timeout, func() bool {
 		waiting = notAt(e.Cluster.State().PoolNodes(pool.Name), pool.From)
 		return len(waiting) == 0
 	})

@@ -565,6 +565,9 @@ func (e *Engine) considerSurge(deployment upgrade.Ref, by string) string {
 	if pool == "" {
 		return fmt.Sprintf("no node that the run has yet to drain has a pod of %s", w.Ref)
 	}
+	if e.inPlace(pool) {
+		return fmt.Sprintf("GKE drains pool %s node by node, and new pods could go to nodes that it has yet to drain", pool)
+	}
 	before, step := e.restart(w.UID, pool), upgrade.NewStep(upgrade.SurgeFirst, pool, "")
 	there := e.run.Step(step.ID)
 	underWay := there != nil && there.State != upgrade.StepDone

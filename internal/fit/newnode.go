@@ -33,17 +33,21 @@ func NewNodes(s upgrade.Snapshot, p upgrade.PoolPlan) []Node {
 		return nil
 	}
 	least, there := leastOf(old), map[string]int{}
-	for _, n := range s.State.PoolNodes(p.NewName) {
-		there[n.Zone]++
+	name := p.Name // of a pool that is upgraded in place, all of whose nodes are made again
+	if !p.Action.InPlace() {
+		name = p.NewName
+		for _, n := range s.State.PoolNodes(name) {
+			there[n.Zone]++
+		}
 	}
 	var nodes []Node
 	for _, zone := range p.Zones {
 		models := inZone(old, zone)
 		for i := there[zone]; i < p.MostPerZone(); i++ {
 			like := models[i%len(models)]
-			n := Node{Name: fmt.Sprintf("%s-%s-%d", p.NewName, zone, i+1), Zone: zone, ByHand: ByHand(pool, like.Labels)}
+			n := Node{Name: fmt.Sprintf("%s-%s-%d", name, zone, i+1), Zone: zone, ByHand: ByHand(pool, like.Labels)}
 			delete(n.ByHand, s.Cluster.PoolLabel)
-			n.Labels = newLabels(s.Cluster, pool, p.NewName, n.Name, like)
+			n.Labels = newLabels(s.Cluster, pool, name, n.Name, like)
 			n.Taints, n.Allocatable = newTaints(pool, like.Taints), least
 			n.Image, n.Kernel, n.Runtime = like.Image, like.Kernel, like.Runtime
 			nodes = append(nodes, n)

@@ -24,7 +24,7 @@ func (l *labelLoss) daemons() []daemonLoss {
 		if len(d.Shape.NodeSelector)+len(d.Shape.NodeTerms) == 0 || l.asksForRemoved(d.Shape) {
 			continue
 		}
-		for _, p := range l.migrated() {
+		for _, p := range l.changed() {
 			loss := daemonLoss{Daemon: d, pool: p.Name, labels: map[string]string{}}
 			selects := func(n fit.Node) bool { return fit.Selects(d.Shape, n.Name, n.Labels) }
 			if fresh := l.fresh[p.Name]; len(fresh) == 0 || slices.ContainsFunc(fresh, selects) {

@@ -73,8 +73,12 @@ func newLabelLoss(in Input) *labelLoss {
 		Input: in, pinned: in.pinned(), removed: in.removed(), planOf: map[string]upgrade.PoolPlan{}, fresh: map[string][]fit.Node{}, byHand: map[string]map[string]string{}, everywhere: map[string]map[string]string{},
 		lost: map[selectionOn]map[string]string{}, goes: map[string]bool{}, selections: map[*upgrade.PodShape]string{},
 	}
-	for _, p := range in.migrated() {
-		l.fresh[p.Name] = distinctNodes(append(fit.NewNodes(in.Snapshot, p), in.nodesOf(p.NewName)...))
+	for _, p := range in.changed() {
+		fresh := fit.NewNodes(in.Snapshot, p)
+		if p.NewName != "" {
+			fresh = append(fresh, in.nodesOf(p.NewName)...)
+		}
+		l.fresh[p.Name] = distinctNodes(fresh)
 		for _, n := range p.Nodes {
 			l.planOf[n] = p
 			l.byHand[n] = fit.ByHand(in.pool(p.Name), in.Inventory.Nodes[n].Labels)

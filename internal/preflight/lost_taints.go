@@ -22,7 +22,7 @@ func lostTaints() Check {
 
 func findLostTaints(in Input) []upgrade.Finding {
 	var found []upgrade.Finding
-	for _, p := range in.migrated() {
+	for _, p := range in.changed() {
 		pool := in.pool(in.grown(p.Name))
 		taints, on := in.taintsByHand(p, pool)
 		for _, t := range taints {

@@ -10,9 +10,9 @@ import (
 // managedElsewhere: a tool that will want the old pool back.
 func managedElsewhere() Check {
 	return Check{
-		Name: "managed-elsewhere", Severities: []upgrade.Severity{upgrade.Warning},
-		Title: "Terraform or Config Connector manages a pool that is to be migrated, or its cluster",
-		Why:   "The pool of that name is gone afterwards, and the tool makes it anew at its next turn, unless it is told of the new one.",
+		Name: "managed-elsewhere", Severities: []upgrade.Severity{upgrade.Warning, upgrade.Info},
+		Title: "Terraform or Config Connector manages a pool that is to be upgraded, or its cluster",
+		Why:   "After a migration the pool of that name is gone, and the tool makes it anew at its next turn, unless it is told of the new one. One that is upgraded in place only has another version.",
 		find:  findManagedElsewhere,
 	}
 }
@@ -22,7 +22,7 @@ var remedies = map[string]func(upgrade.Cluster, upgrade.PoolPlan) string{"Terraf
 
 func findManagedElsewhere(in Input) []upgrade.Finding {
 	var found []upgrade.Finding
-	for _, p := range in.migrated() {
+	for _, p := range in.changed() {
 		pool := in.pool(p.Name)
 		tool := cmp.Or(pool.ManagedBy, in.Cluster.ManagedBy)
 		if tool == "" {
@@ -31,6 +31,13 @@ func findManagedElsewhere(in Input) []upgrade.Finding {
 		is := "is managed by " + tool
 		if pool.ManagedBy == "" {
 			is = fmt.Sprintf("is in a cluster that %s manages, and may be managed by it too", tool)
+		}
+		if p.Action.InPlace() {
+			found = append(found, upgrade.Finding{
+				Severity: upgrade.Info, Object: nodePool(p.Name), Problem: fmt.Sprintf("%s: its name stays, and its version is another one afterwards", is),
+				Advice: fmt.Sprintf("set its version to %s there, or %s tries to put the old one back", p.To, tool),
+			})
+			continue
 		}
 		f := upgrade.Finding{
 			Severity: upgrade.Warning, Object: nodePool(p.Name),

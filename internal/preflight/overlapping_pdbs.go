@@ -28,7 +28,7 @@ func findOverlappingPDBs(in Input) []upgrade.Finding {
 		}
 		found = append(found, upgrade.Finding{
 			Severity: upgrade.Warning, Object: p.Ref(), Momentary: in.surges[p.Workload.UID].planned,
-			Problem:  "has more than one PodDisruptionBudget, and the eviction API then refuses every eviction: its node's drain will block" + notFirst(why),
+			Problem:  "has more than one PodDisruptionBudget, and the eviction API then refuses every eviction: " + in.whenBlocked([]upgrade.Pod{p}, "its node's drain will block") + notFirst(why),
 			Evidence: p.Budgets, Remedy: "kubectl get pdb -n " + p.Namespace + " " + names(p.Budgets) + " # and delete or narrow all but one of them",
 		})
 	}

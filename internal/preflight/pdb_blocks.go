@@ -31,7 +31,7 @@ func findBlockingPDBs(in Input) []upgrade.Finding {
 		}
 		return upgrade.Finding{
 			Severity: upgrade.Warning, Momentary: true,
-			Problem: fmt.Sprintf("can allow no eviction at all with this many pods (%s): the drain will block and the run pause", b.Why()) + notFirst(why),
+			Problem: fmt.Sprintf("can allow no eviction at all with this many pods (%s): %s", b.Why(), in.whenBlocked(over, "the drain will block and the run pause")) + notFirst(why),
 			Remedy:  remedy, Advice: advice,
 		}
 	})
@@ -44,7 +44,7 @@ func findBlockingPDBs(in Input) []upgrade.Finding {
 		}
 		return upgrade.Finding{
 			Severity: upgrade.Warning, Momentary: true,
-			Problem: fmt.Sprintf("allows no eviction now (%s): if it stays so, the drain blocks and the run pauses", b.Why()),
+			Problem: fmt.Sprintf("allows no eviction now (%s): if it stays so, %s", b.Why(), in.whenBlocked(over, "the drain blocks and the run pauses")),
 			Remedy:  fmt.Sprintf("kubectl describe pdb %s -n %s # and wait until its pods are healthy", b.Name, b.Namespace),
 		}
 	})...)

@@ -17,7 +17,7 @@ func pdbWithoutController() Check {
 }
 
 func findPDBsWithoutController(in Input) []upgrade.Finding {
-	return in.budgets(hopeless, func(b upgrade.Budget, _ []upgrade.Pod) upgrade.Finding {
+	return in.budgets(hopeless, func(b upgrade.Budget, over []upgrade.Pod) upgrade.Finding {
 		remedy, advice := in.keepAllButOne(b)
 		why := b.Trouble
 		if why == "" {
@@ -25,7 +25,7 @@ func findPDBsWithoutController(in Input) []upgrade.Finding {
 		}
 		return upgrade.Finding{
 			Severity: upgrade.Warning,
-			Problem:  fmt.Sprintf("allows no eviction, ever, since Kubernetes cannot work it out (%s): the drain will block and the run pause", why),
+			Problem:  fmt.Sprintf("allows no eviction, ever, since Kubernetes cannot work it out (%s): %s", why, in.whenBlocked(over, "the drain will block and the run pause")),
 			Remedy:   remedy, Advice: advice,
 		}
 	})

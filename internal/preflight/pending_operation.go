@@ -26,7 +26,7 @@ func findPendingOperations(in Input) []upgrade.Finding {
 		found[i].Momentary = true
 	}
 	ours := []string{in.Cluster.Name}
-	for _, p := range in.migrated() {
+	for _, p := range in.changed() {
 		ours = append(ours, p.Name, p.NewName)
 	}
 	for _, o := range in.Cluster.Operations {

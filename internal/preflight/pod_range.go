@@ -22,7 +22,7 @@ func podRange() Check {
 func findPodRanges(in Input) []upgrade.Finding {
 	var found []upgrade.Finding
 	done := map[string]bool{}
-	for _, p := range in.migrated() {
+	for _, p := range in.changed() {
 		r := in.pool(p.Name).PodRange
 		if r.PerNode == 0 || done[rangeKey(r)] { // 0: the provider has no such ranges
 			continue

@@ -19,7 +19,7 @@ func poolTrouble() Check {
 
 func findPoolTrouble(in Input) []upgrade.Finding {
 	var found []upgrade.Finding
-	for _, p := range in.migrated() {
+	for _, p := range in.changed() {
 		old := in.pool(p.Name)
 		found = append(found, in.beingDeleted(old)...)
 		if old.Trouble != "" {

@@ -54,7 +54,7 @@ type Check struct {
 func Checks() []Check {
 	return []Check{
 		controlPlaneBehind(), leftBehind(), controlPlaneDowntime(), newerPool(), goesOn(), poolNameTaken(), otherCluster(),
-		autopilot(), autoUpgrade(), clusterTrouble(), pendingOperation(), poolTrouble(), maintenanceWindow(), maintenanceExclusion(), podRange(), managedElsewhere(), autoprovisioning(), skew(),
+		autopilot(), autoUpgrade(), clusterTrouble(), pendingOperation(), poolTrouble(), maintenanceWindow(), maintenanceExclusion(), podRange(), managedElsewhere(), autoprovisioning(), skew(), providerDrains(),
 		providerPermissions(), surgeQuota(),
 		unreadyNodes(), foreignCordons(), imageDrift(), pinnedToPool(), removedLabels(),
 		permissions(), webhooks(), deprecatedAPIs(), localVolumes(), zonalVolumes(), unboundVolumes(), hostPaths(),

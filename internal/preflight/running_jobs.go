@@ -1,6 +1,8 @@
 package preflight
 
 import (
+	"fmt"
+
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
 
@@ -17,6 +19,13 @@ func runningJobs() Check {
 func findJobs(in Input) []upgrade.Finding {
 	running := func(p upgrade.Pod) bool { return p.Disposition() == upgrade.Awaited }
 	return byWorkload(in.Moving, running, func(owner upgrade.Ref, of []upgrade.Pod) upgrade.Finding {
+		if pool, byProvider := in.drainedBy(of[0]); byProvider {
+			return upgrade.Finding{
+				Severity: upgrade.Warning, Momentary: true, Object: owner, Evidence: keys(of),
+				Problem: fmt.Sprintf("is running and is evicted by GKE, which drains pool %s and waits for no Job: its pods begin anew elsewhere", pool.Name),
+				Advice:  "strategy: migrate leaves it to finish",
+			}
+		}
 		if in.Options.Jobs == upgrade.EvictJobs {
 			return upgrade.Finding{
 				Severity: upgrade.Warning, Momentary: true, Object: owner, Evidence: keys(of),

@@ -18,7 +18,7 @@ func skew() Check {
 }
 
 func findSkew(in Input) []upgrade.Finding {
-	c, migrated := in.Cluster, in.migrated()
+	c, changed := in.Cluster, in.changed()
 	controlPlane := c.ControlPlaneVersion
 	if in.ControlPlane != nil {
 		controlPlane = in.ControlPlane.To
@@ -26,10 +26,10 @@ func findSkew(in Input) []upgrade.Finding {
 	var found []upgrade.Finding
 	for _, p := range c.Pools {
 		runs, is, advice := p.Version, "runs", "name it in node-pools too"
-		if slices.ContainsFunc(migrated, func(m upgrade.PoolPlan) bool { return m.NewName == p.Name }) {
+		if slices.ContainsFunc(changed, func(m upgrade.PoolPlan) bool { return m.NewName == p.Name }) {
 			continue // told of with the pool that it takes over from
 		}
-		if slices.ContainsFunc(migrated, func(m upgrade.PoolPlan) bool { return m.Name == p.Name }) {
+		if slices.ContainsFunc(changed, func(m upgrade.PoolPlan) bool { return m.Name == p.Name }) {
 			runs, is, advice = in.Target, "is to run", "choose a newer target-version"
 		}
 		behind, ok := upgrade.MinorsBetween(runs, controlPlane)

@@ -6,15 +6,17 @@ import "github.com/upshift-k8s/upshift/internal/upgrade"
 // are migrated one after the other take that of one at a time.
 func (in Input) surge(steps []upgrade.Step, each func(upgrade.PoolPlan) int64) int64 {
 	var taken, most int64
-	pools := in.migrated()
+	pools := in.changed()
 	for _, s := range steps {
 		for _, p := range pools {
 			switch {
 			case p.Name != s.Pool:
-			case s.Kind == upgrade.CreatePool:
+			case s.Kind == upgrade.CreatePool, s.Kind == upgrade.UpgradePool:
 				taken += int64(in.newNodes(p)) * each(p)
 			case s.Kind == upgrade.DeletePool:
 				taken -= int64(len(p.Nodes)) * each(p)
+			case s.Kind == upgrade.RestoreUpgradeSettings:
+				taken -= int64(in.newNodes(p)) * each(p)
 			}
 		}
 		most = max(most, taken)
@@ -22,15 +24,22 @@ func (in Input) surge(steps []upgrade.Step, each func(upgrade.PoolPlan) int64) i
 	return most
 }
 
-// newNodes is how many nodes are made for a pool: an earlier run may have made some already.
+// newNodes is how many nodes are made beside those of a pool: an earlier run may have made some already.
 func (in Input) newNodes(p upgrade.PoolPlan) int {
+	if p.Action.InPlace() {
+		return p.ExtraNodes()
+	}
 	return max(0, p.MostPerZone()*len(p.Zones)-len(in.State.PoolNodes(p.NewName)))
 }
 
 // oneByOne is each pool being made and its old one deleted before the next.
 func (in Input) oneByOne() []upgrade.Step {
 	var steps []upgrade.Step
-	for _, p := range in.migrated() {
+	for _, p := range in.changed() {
+		if p.Action.InPlace() {
+			steps = append(steps, upgrade.NewStep(upgrade.UpgradePool, p.Name, ""), upgrade.NewStep(upgrade.RestoreUpgradeSettings, p.Name, ""))
+			continue
+		}
 		steps = append(steps, upgrade.NewStep(upgrade.CreatePool, p.Name, ""), upgrade.NewStep(upgrade.DeletePool, p.Name, ""))
 	}
 	return steps

@@ -29,7 +29,7 @@ func findQuotas(in Input) []upgrade.Finding {
 	}
 	var found []upgrade.Finding
 	done := map[string]bool{}
-	for _, p := range in.migrated() {
+	for _, p := range in.changed() {
 		q, ok := in.cpuQuota(p)
 		switch {
 		case len(in.Cluster.Quotas) == 0 || in.newNodes(p) == 0: // the provider has no quotas, or nothing is asked of them
@@ -69,7 +69,7 @@ func (in Input) within(q upgrade.Quota, things string, each func(upgrade.PoolPla
 	if float64(in.surge(in.oneByOne(), each)) <= free {
 		f.Remedy = " # delete-old-pools: each, so that a pool's " + things + " are free again before the next one is made"
 	}
-	for _, p := range in.migrated() {
+	for _, p := range in.changed() {
 		if n := in.newNodes(p); n > 0 && each(p) > 0 {
 			f.Evidence = append(f.Evidence, fmt.Sprintf("pool %s: new nodes %d, %s a node %d", p.Name, n, things, each(p)))
 		}

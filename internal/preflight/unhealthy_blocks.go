@@ -26,7 +26,7 @@ func findUnhealthyBlocks(in Input) []upgrade.Finding {
 		}
 		return upgrade.Finding{
 			Severity: upgrade.Warning, Momentary: true,
-			Problem:  fmt.Sprintf("keeps pods that are not Ready, and allows no eviction until they are (%s): if they stay so, the drain blocks and the run pauses", b.Why()),
+			Problem:  fmt.Sprintf("keeps pods that are not Ready, and allows no eviction until they are (%s): if they stay so, %s", b.Why(), in.whenBlocked(over, "the drain blocks and the run pauses")),
 			Evidence: keys(unready),
 			Remedy:   b.FreeUnready() + " # or mend its pods",
 		}

@@ -51,7 +51,7 @@ func (in Input) concerned() concern {
 	for _, p := range in.Moving {
 		namespaces[p.Namespace] = true
 	}
-	if slices.ContainsFunc(in.Pools, func(p upgrade.PoolPlan) bool { return p.Action == upgrade.Migrate }) {
+	if slices.ContainsFunc(in.Pools, func(p upgrade.PoolPlan) bool { return p.Action.Changes() }) {
 		for _, d := range in.Inventory.Daemons {
 			namespaces[d.Ref.Namespace] = true // whose pods are made on the new nodes
 		}

@@ -108,13 +108,16 @@ func FindingCounts(p upgrade.Plan) string {
 }
 
 func viewPool(pool upgrade.PoolPlan) PoolView {
-	if pool.Action != upgrade.Migrate {
+	if !pool.Action.Changes() {
 		return PoolView{PoolPlan: pool, Size: "-", Pods: "-", NewPool: "-"}
 	}
 	v := PoolView{PoolPlan: pool, Size: fmt.Sprint(len(pool.Nodes)), Pods: fmt.Sprint(pool.PodsToMove), NewPool: NewPool(pool)}
+	if pool.Action.InPlace() {
+		v.NewPool = "-" // its name stays
+	}
 	if s := pool.Surge; s.Nodes > 0 {
 		v.Cost = fmt.Sprintf("%s more, %.1f node-hours", Plural(s.Nodes, "node"), s.NodeHours)
-		if s.Stays {
+		if s.Stays && pool.Action == upgrade.Migrate {
 			v.Cost += fmt.Sprintf(", and on until somebody deletes %s", pool.Name)
 		}
 	}
@@ -212,7 +215,7 @@ type Timing struct {
 	Total time.Duration
 	// Parts are what takes long.
 	Parts []Part
-	// NoReturn are the pools whose deletion a rollback does not undo, and Until is when the first of these begins.
+	// NoReturn are what a rollback does not undo, and Until is when the first of these begins.
 	NoReturn []string
 	Until    time.Duration
 	// pools tells that something is done to a pool.
@@ -239,11 +242,11 @@ func TimingOf(p upgrade.Plan) Timing {
 			t.ControlPlane = s.Version
 		}
 		t.pools = t.pools || s.Pool != ""
-		if s.Kind == upgrade.DeletePool {
+		if last := endOf(p, s); last != "" {
 			if len(t.NoReturn) == 0 {
 				t.Until = t.Total
 			}
-			t.NoReturn = append(t.NoReturn, s.Pool)
+			t.NoReturn = append(t.NoReturn, last)
 		}
 		if s.Kind == upgrade.DrainNode {
 			drains++
@@ -258,7 +261,7 @@ func TimingOf(p upgrade.Plan) Timing {
 		kind upgrade.StepKind
 		what string
 	}{
-		{upgrade.UpgradeControlPlane, "control plane"}, {upgrade.CreatePool, "new nodes"}, {upgrade.SurgeFirst, "restarts"}, {upgrade.DrainNode, Plural(drains, "drain") + atOnce(p)}, {upgrade.Soak, "soak"}, {upgrade.DeletePool, "deleting old pools"},
+		{upgrade.UpgradeControlPlane, "control plane"}, {upgrade.CreatePool, "new nodes"}, {upgrade.UpgradePool, "new nodes in place"}, {upgrade.SurgeFirst, "restarts"}, {upgrade.DrainNode, Plural(drains, "drain") + atOnce(p)}, {upgrade.Soak, "soak"}, {upgrade.DeletePool, "deleting old pools"}, {upgrade.CompleteUpgrade, "deleting old nodes"},
 	} {
 		if d := sums[kind.kind]; d > 0 {
 			t.Parts = append(t.Parts, Part{kind.what, d})
@@ -281,6 +284,20 @@ func atOnce(p upgrade.Plan) string {
 	return strings.Join(all, "")
 }
 
+// endOf says what a step ends for good, empty for nothing.
+func endOf(p upgrade.Plan, s upgrade.Step) string {
+	pool, _ := p.Pool(s.Pool)
+	switch {
+	case s.Kind == upgrade.DeletePool:
+		return s.Pool + " is deleted"
+	case s.Kind == upgrade.CompleteUpgrade:
+		return "the old nodes of " + s.Pool + " are deleted"
+	case s.Kind == upgrade.RestoreUpgradeSettings && pool.Action == upgrade.Rolling:
+		return "the last node of " + s.Pool + " is upgraded"
+	}
+	return ""
+}
+
 // Takes says how long it takes: "about 1 h 9 min if all goes well (new nodes 4 min, …)".
 func (t Timing) Takes() string {
 	text := About(t.Total) + " if all goes well"
@@ -301,7 +318,7 @@ func (t Timing) Undo() string {
 	}
 	text := "at any time: the old pools are kept"
 	if len(t.NoReturn) > 0 {
-		text = fmt.Sprintf("until %s is deleted, %s after the start", t.NoReturn[0], About(t.Until))
+		text = fmt.Sprintf("until %s, %s after the start", t.NoReturn[0], About(t.Until))
 	}
 	if t.Ends > 0 {
 		text += fmt.Sprintf("; but %s ends bare pods for good", Plural(t.Ends, "drain"))

@@ -27,7 +27,21 @@ func Step(p upgrade.Plan, s upgrade.Step) string {
 		return fmt.Sprintf("%s: every node of %s, so that no pod moves twice", s.Kind, s.Pool)
 	case upgrade.SurgeFirst:
 		return fmt.Sprintf("%s: restart %s, so that new pods are Ready before the old ones of %s end", s.Kind, restarts(pool.Restarts), s.Pool)
+	case upgrade.SetUpgradeSettings:
+		return fmt.Sprintf("%s: GKE is to upgrade %s with %s", s.Kind, s.Pool, pool.Upgrade)
+	case upgrade.UpgradePool:
+		if pool.Action == upgrade.BlueGreen {
+			return fmt.Sprintf("%s: GKE makes %s of %s anew at %s, and drains the old ones, which it keeps", s.Kind, Plural(len(pool.Nodes), "node"), s.Pool, pool.To)
+		}
+		return fmt.Sprintf("%s: GKE drains %s of %s, %d at a time, and makes them anew at %s", s.Kind, Plural(len(pool.Nodes), "node"), s.Pool, pool.Upgrade.AtOnce(), pool.To)
+	case upgrade.CompleteUpgrade:
+		return fmt.Sprintf("%s: GKE deletes the old nodes of %s, once its workloads are as available as before", s.Kind, s.Pool)
+	case upgrade.RestoreUpgradeSettings:
+		return fmt.Sprintf("%s: %s is upgraded as before this run again", s.Kind, s.Pool)
 	case upgrade.DrainNode:
+		if pool.Action.InPlace() {
+			return fmt.Sprintf("%s: %s, by GKE, until its workloads are as available as before", s.Kind, s.Node)
+		}
 		return fmt.Sprintf("%s: %s, then wait until its workloads are as available as before", s.Kind, s.Node)
 	case upgrade.Soak:
 		if s.Estimate == 0 && p.Soak(s) > 0 {

@@ -49,7 +49,7 @@ var typed = []struct{ word, input string }{
 
 // Forms are the accepted forms of the command, a line each.
 var Forms = []string{
-	"/upgrade CLUSTER [to VERSION] [strategy=auto|migrate] [pools=A,B] [parallel=N|auto] [soak=1h]: makes a plan and asks for approval",
+	"/upgrade CLUSTER [to VERSION] [strategy=auto|migrate|rolling|blue-green] [pools=A,B] [parallel=N|auto] [soak=1h]: makes a plan and asks for approval",
 	"/upgrade plan CLUSTER [to VERSION] […]: shows the plan to you alone, with nothing to approve",
 	"/upgrade status CLUSTER: what is going on, to you alone",
 	"/upgrade pause CLUSTER: stops the run before the next eviction; nothing is undone",

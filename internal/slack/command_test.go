@@ -116,7 +116,7 @@ func TestEveryVerbIsInTheHelp(t *testing.T) {
 	}
 	for i, form := range Forms {
 		text, _, _ := strings.Cut(form, ":")
-		text = strings.NewReplacer(" […]", "", "[", "", "]", "", "auto|migrate", "auto", "N|auto", "4").Replace(strings.TrimPrefix(text, "/upgrade"))
+		text = strings.NewReplacer(" […]", "", "[", "", "]", "", "auto|migrate|rolling|blue-green", "auto", "N|auto", "4").Replace(strings.TrimPrefix(text, "/upgrade"))
 		if got, err := Parse(text); err != nil || got.Verb != Verbs[i] {
 			t.Errorf("%q: %s, %v, want %s", text, got.Verb, err, Verbs[i])
 		}

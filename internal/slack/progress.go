@@ -137,16 +137,28 @@ func (p Progress) now() []string {
 		lines = append(lines, fmt.Sprintf("Left: %s, done at %s if all goes well.", report.About(left), at(p.Now.Add(left).Truncate(time.Minute))))
 	}
 	for _, s := range run.Steps {
-		switch {
-		case s.State == upgrade.StepDone:
-			continue
-		case s.Kind == upgrade.UpgradeControlPlane && s.StartedAt == nil:
-			return append(lines, fmt.Sprintf("The next point of no return: upgrading the control plane to %s.", code(s.Version)))
-		case s.Kind == upgrade.DeletePool:
-			return append(lines, fmt.Sprintf("The next point of no return: deleting %s.", code(s.Pool)))
+		if end := lastWords(run.Plan, s); end != "" && s.State != upgrade.StepDone {
+			lines = append(lines, "The next point of no return: "+end+".")
+			break
 		}
 	}
 	return lines
+}
+
+// lastWords says what a step ends for good, empty for nothing.
+func lastWords(p upgrade.Plan, s upgrade.Step) string {
+	pool, _ := p.Pool(s.Pool)
+	switch {
+	case s.Kind == upgrade.UpgradeControlPlane && s.StartedAt == nil:
+		return "upgrading the control plane to " + code(s.Version)
+	case s.Kind == upgrade.DeletePool:
+		return "deleting " + code(s.Pool)
+	case s.Kind == upgrade.CompleteUpgrade:
+		return "deleting the old nodes of " + code(s.Pool)
+	case s.Kind == upgrade.UpgradePool && pool.Action == upgrade.Rolling:
+		return "upgrading the last node of " + code(s.Pool)
+	}
+	return ""
 }
 
 // underWay are the steps that are carried out or were when the run stopped: one, or the drains of several nodes.
@@ -185,6 +197,16 @@ func (p Progress) step(s upgrade.Step) string {
 		return "cordoning the nodes of " + code(s.Pool)
 	case upgrade.SurgeFirst:
 		return "restarting Deployments, so that their new pods are Ready before the old ones on " + code(s.Pool) + " end" + since
+	case upgrade.SetUpgradeSettings:
+		return "GKE is told how to upgrade " + code(s.Pool)
+	case upgrade.UpgradePool:
+		return "GKE upgrades " + code(s.Pool) + p.drained(s) + since
+	case upgrade.RollBackPool:
+		return "GKE takes its upgrade of " + code(s.Pool) + " back" + p.drained(s) + since
+	case upgrade.CompleteUpgrade:
+		return "GKE deletes the old nodes of " + code(s.Pool) + since
+	case upgrade.RestoreUpgradeSettings:
+		return "the upgrade settings of " + code(s.Pool) + " are restored"
 	case upgrade.UncordonPool:
 		return "opening the nodes of " + code(s.Pool)
 	case upgrade.DrainNode:
@@ -199,6 +221,20 @@ func (p Progress) step(s upgrade.Step) string {
 	return Escape(s.ID)
 }
 
+// drained says which nodes of the step's pool the provider drains just now.
+func (p Progress) drained(s upgrade.Step) string {
+	var nodes []string
+	for _, d := range p.Run.Steps {
+		if d.Kind == upgrade.DrainNode && d.Pool == s.Pool && d.Back == s.Back && (d.State == upgrade.StepRunning || d.State == upgrade.StepStopped) {
+			nodes = append(nodes, d.Node)
+		}
+	}
+	if len(nodes) == 0 {
+		return ""
+	}
+	return ", draining " + list(nodes, shownObjects)
+}
+
 // waiting are the things that hold the run up, a line each.
 func (p Progress) waiting() []string { return waiting(p.Run.Waiting) }
 
@@ -209,7 +245,9 @@ func waiting(all []upgrade.Waiting) []string {
 			continue
 		}
 		line := "• " + code(w.Object.String()) + ": " + Escape(cut(w.Reason, 500))
-		if namespace, name, ok := strings.Cut(w.Budget, "/"); ok {
+		if namespace, name, ok := strings.Cut(w.Budget, "/"); w.Help != "" {
+			line += ". Help: " + code(w.Help)
+		} else if ok {
 			line += ". Look: " + code(fmt.Sprintf("kubectl describe pdb -n %s %s", namespace, name))
 		}
 		lines = append(lines, line)

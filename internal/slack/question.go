@@ -111,12 +111,16 @@ func describeCluster(p upgrade.Plan) string {
 func pools(p upgrade.Plan) []string {
 	var lines []string
 	for _, pool := range p.Pools {
-		if pool.Action != upgrade.Migrate {
+		if !pool.Action.Changes() {
 			lines = append(lines, fmt.Sprintf("• Pool %s at %s: nothing to do, %s", code(pool.Name), code(pool.From), Escape(pool.Why)))
 			continue
 		}
-		lines = append(lines, fmt.Sprintf("• Pool %s: %s from %s to %s, %s, %s to move. The new pool: %s", code(pool.Name), pool.Action, code(pool.From), code(pool.To),
-			report.Plural(len(pool.Nodes), "node"), report.Plural(pool.PodsToMove, "pod"), Escape(report.NewPool(pool)))+
+		how := "The new pool: " + report.NewPool(pool)
+		if pool.Action.InPlace() {
+			how = "GKE drains it: " + pool.Upgrade.String()
+		}
+		lines = append(lines, fmt.Sprintf("• Pool %s: %s from %s to %s, %s, %s to move. %s", code(pool.Name), pool.Action, code(pool.From), code(pool.To),
+			report.Plural(len(pool.Nodes), "node"), report.Plural(pool.PodsToMove, "pod"), Escape(how))+
 			"\n      "+list(pool.Nodes, shownNodes))
 	}
 	return lines
@@ -213,7 +217,23 @@ func timing(p upgrade.Plan) string {
 		}
 		return text + "\n*Point of no return*: none, the old pools are kept."
 	}
-	return text + fmt.Sprintf("\n*Point of no return*: deleting %s, %s after the start. Until then a rollback moves the pods back.", list(t.NoReturn, shownNodes), report.About(t.Until))
+	return text + fmt.Sprintf("\n*Point of no return*: %s, %s after the start. Until then a rollback moves the pods back.", endings(p), report.About(t.Until))
+}
+
+// endings are what a rollback does not undo: the deletions of pools, and what ends by GKE.
+func endings(p upgrade.Plan) string {
+	var deleted, all []string
+	for _, s := range p.Steps {
+		if s.Kind == upgrade.DeletePool {
+			deleted = append(deleted, s.Pool)
+		} else if last := lastWords(p, s); last != "" {
+			all = append(all, last)
+		}
+	}
+	if len(deleted) > 0 {
+		all = append([]string{"deleting " + list(deleted, shownNodes)}, all...)
+	}
+	return strings.Join(all, "; ")
 }
 
 // votes says who said what so far.
