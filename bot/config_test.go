@@ -63,7 +63,7 @@ clusters:
 		t.Fatal(err)
 	}
 	common := upgrade.Options{
-		Target: "default", Scope: upgrade.ScopeAll, Pools: []string{"a", "b"}, Strategy: "auto", Parallel: 1, Soak: upgrade.Seconds(2 * time.Hour), Delete: upgrade.DeleteEach, OnFailure: upgrade.RollbackOnFailure, Jobs: upgrade.WaitForJobs,
+		Target: "default", Scope: upgrade.ScopeAll, Pools: []string{"a", "b"}, Strategy: "auto", Parallel: 1, MaxSurge: 1, Soak: upgrade.Seconds(2 * time.Hour), Delete: upgrade.DeleteEach, OnFailure: upgrade.RollbackOnFailure, Jobs: upgrade.WaitForJobs,
 		SurgeFirst: upgrade.SurgeSingletons, Size: upgrade.SizeSame, Maintenance: upgrade.RespectMaintenance,
 	}
 	own := common

@@ -214,9 +214,9 @@ func (e *Engine) cordon(ctx context.Context, step upgrade.Step, n upgrade.Node) 
 
 // soak waits until the last drain is long enough ago: of the pool, or, where the old pools go together, of all.
 func (e *Engine) soak(ctx context.Context, step upgrade.Step) error {
-	last, together := time.Time{}, e.run.Plan.Options.Delete != upgrade.DeleteEach
+	last := time.Time{}
 	for _, s := range e.run.Steps {
-		if s.Kind == upgrade.DrainNode && (together || s.Pool == step.Pool) && s.FinishedAt != nil && s.FinishedAt.After(last) {
+		if s.Kind == upgrade.DrainNode && e.run.Plan.SoaksWith(step, s.Pool) && s.FinishedAt != nil && s.FinishedAt.After(last) {
 			last = *s.FinishedAt
 		}
 	}

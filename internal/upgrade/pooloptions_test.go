@@ -18,7 +18,7 @@ func TestAPoolHasOptionsOfItsOwn(t *testing.T) {
 	}
 	got := []upgrade.PoolOptions{o.For("default-pool"), o.For("done"), o.For("another")}
 	want := []upgrade.PoolOptions{
-		{Strategy: "auto", Parallel: upgrade.AutoDrains}, {Strategy: "auto", Parallel: 3, Soak: upgrade.Seconds(time.Hour)}, {Strategy: "auto", Parallel: 2, Soak: upgrade.Seconds(time.Hour)},
+		{Strategy: "auto", MaxSurge: 1, Parallel: upgrade.AutoDrains}, {Strategy: "auto", MaxSurge: 1, Parallel: 3, Soak: upgrade.Seconds(time.Hour)}, {Strategy: "auto", MaxSurge: 1, Parallel: 2, Soak: upgrade.Seconds(time.Hour)},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

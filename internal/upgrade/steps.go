@@ -69,7 +69,7 @@ func (p Plan) soaks(step Step) Seconds {
 
 // Soak is how long the step waits after the last drain: where the old pools go together, as long as the longest of theirs.
 func (p Plan) Soak(step Step) Seconds {
-	if p.Options.Delete == DeleteEach {
+	if !p.together(step.Pool) {
 		return p.Options.For(step.Pool).Soak
 	}
 	longest := Seconds(0)
@@ -80,6 +80,15 @@ func (p Plan) Soak(step Step) Seconds {
 	}
 	return longest
 }
+
+// together tells that the old pool goes together with others, or stays with them. Old nodes within a pool go by themselves.
+func (p Plan) together(pool string) bool {
+	planned, _ := p.Pool(pool)
+	return p.Options.Delete != DeleteEach && !planned.Action.InPlace()
+}
+
+// SoaksWith tells that the step's soak is also that of the other pool.
+func (p Plan) SoaksWith(step Step, pool string) bool { return step.Pool == pool || p.together(step.Pool) && p.together(pool) }
 
 // finish ends the migration of a pool.
 func (l *stepList) finish(pool PoolPlan) {
