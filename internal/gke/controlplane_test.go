@@ -15,16 +15,16 @@ import (
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
 
-const newer = "1.35.1-gke.300"
+const older = "1.33.5-gke.1162000"
 
 func TestAControlPlaneIsUpgraded(t *testing.T) {
-	srv, p := emulate(t)
-	operation, err := p.UpgradeControlPlane(t.Context(), newer, time.Now())
+	srv, p := emulateAt(t, older)
+	operation, err := p.UpgradeControlPlane(t.Context(), target, time.Now())
 	wait(t, p, operation, err)
-	if v, err := p.ControlPlaneVersion(t.Context()); err != nil || v != newer {
+	if v, err := p.ControlPlaneVersion(t.Context()); err != nil || v != target {
 		t.Errorf("version %q, %v", v, err)
 	}
-	for _, version := range []string{newer, target} { // there already, and older than what is there
+	for _, version := range []string{target, older} { // there already, and older than what is there
 		if again, err := p.UpgradeControlPlane(t.Context(), version, time.Now()); err != nil || again != "" {
 			t.Errorf("%s: operation %q, %v", version, again, err)
 		}
@@ -35,9 +35,9 @@ func TestAControlPlaneIsUpgraded(t *testing.T) {
 }
 
 func TestAnUpgradeOfTheControlPlaneWhoseAnswerIsLostIsNotMadeTwice(t *testing.T) {
-	srv, p := emulate(t)
-	srv.Inject(gkeemu.Fault{Method: "UpdateMaster", Times: 1, LoseResponse: true, OperationDelay: 200 * time.Millisecond})
-	operation, err := p.UpgradeControlPlane(t.Context(), newer, time.Now().Add(-time.Minute))
+	srv, p := emulateAt(t, older)
+	srv.Inject(gkeemu.Fault{Method: "UpdateMaster", Times: 1, LoseResponse: true, OperationDelay: 2 * time.Second})
+	operation, err := p.UpgradeControlPlane(t.Context(), target, time.Now().Add(-time.Minute))
 	wait(t, p, operation, err)
 	if n := len(srv.Calls("UpdateMaster")); n != 1 || operation == "" {
 		t.Errorf("%d UpdateMaster calls, want 1; operation %q", n, operation)
@@ -45,9 +45,9 @@ func TestAnUpgradeOfTheControlPlaneWhoseAnswerIsLostIsNotMadeTwice(t *testing.T)
 }
 
 func TestAnUpgradeOfTheControlPlaneThatIsDoneWithAnErrorHasFailed(t *testing.T) {
-	srv, p := emulate(t)
+	srv, p := emulateAt(t, older)
 	srv.Inject(gkeemu.Fault{Method: "UpdateMaster", OperationError: &rpcstatus.Status{Code: int32(codes.Internal), Message: "component upgrade failed"}})
-	operation, err := p.UpgradeControlPlane(t.Context(), newer, time.Now())
+	operation, err := p.UpgradeControlPlane(t.Context(), target, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,13 +68,13 @@ func TestWhoseUpgradeOfTheControlPlaneIsUnderWay(t *testing.T) {
 		"an update that is none": {containerpb.Operation_UPDATE_CLUSTER, -time.Minute, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			srv, p := emulate(t)
+			srv, p := emulateAt(t, older)
 			under, done, err := srv.StartForeignOperation(cluster1.String(), test.kind)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer done()
-			operation, err := p.UpgradeControlPlane(t.Context(), newer, time.Now().Add(test.since))
+			operation, err := p.UpgradeControlPlane(t.Context(), target, time.Now().Add(test.since))
 			var busy *upgrade.Busy
 			switch {
 			case test.ours && (err != nil || operation != under):
@@ -100,7 +100,7 @@ func TestWhatGKEWouldDoByItselfIsRead(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	_, p := emulate(t)
+	_, p := emulateAt(t, older)
 	c, err := p.Cluster(t.Context())
 	if err != nil || c.Unread[upgrade.ReadAutoUpgrade] != "" {
 		t.Errorf("unread: %q, %v", c.Unread[upgrade.ReadAutoUpgrade], err)

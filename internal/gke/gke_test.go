@@ -46,13 +46,19 @@ func oldPool() *containerpb.NodePool {
 
 func emulate(t *testing.T) (*gkeemu.Server, *Provider) {
 	t.Helper()
+	return emulateAt(t, target)
+}
+
+// emulateAt has the control plane at a version.
+func emulateAt(t *testing.T, version string) (*gkeemu.Server, *Provider) {
+	t.Helper()
 	srv, err := gkeemu.Start(t.Context(), gkeemu.Options{Log: slog.New(slog.DiscardHandler), Timing: gkeemu.Timing{CreateNodePool: 20 * time.Millisecond}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(srv.Close)
 	c := gkeemu.Cluster{
-		Project: "p", Location: "europe-west1", Name: "cluster-1", Version: target, Zones: []string{"europe-west1-b"},
+		Project: "p", Location: "europe-west1", Name: "cluster-1", Version: version, Zones: []string{"europe-west1-b"},
 		Channel: containerpb.ReleaseChannel_REGULAR, Endpoint: "127.0.0.1:1", CA: []byte("ca"), Kube: fake.NewClientset(),
 	}
 	if err := srv.AddCluster(c); err != nil {

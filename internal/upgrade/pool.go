@@ -98,7 +98,7 @@ func planPool(s Snapshot, o Options, pool Pool, version string) PoolPlan {
 		return p
 	}
 	if !o.upgradesNodes(s.Cluster) {
-		p.Action, p.Why = LeaveOut, "left out: the scope is the control plane alone"
+		p.Action, p.To, p.Why = LeaveOut, pool.Version, "left out: the scope is the control plane alone"
 		if s.Cluster.Autopilot {
 			p.Why = "left to the provider, which upgrades the nodes of an Autopilot cluster by itself, after the control plane"
 		}

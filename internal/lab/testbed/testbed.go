@@ -157,8 +157,7 @@ func (b *Testbed) startGKE(ctx context.Context, o Options) (err error) {
 	cluster := gkeemu.Cluster{
 		Project: Project, Location: o.Location, Name: Name, Version: o.Version, Channel: containerpb.ReleaseChannel_REGULAR,
 		Endpoint: b.Lab.Endpoint(), CA: b.Lab.CA(), Kube: emulator, NodeStartUp: o.NodeStartUp, Template: o.Template,
-		UpgradeInfo:  o.UpgradeInfo,
-		ControlPlane: &controlPlane{lab: b.Lab},
+		ControlPlane: &controlPlane{lab: b.Lab}, UpgradeInfo: o.UpgradeInfo,
 	}
 	if err := b.GKE.AddCluster(cluster); err != nil {
 		return err
