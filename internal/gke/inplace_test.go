@@ -36,7 +36,7 @@ func TestUpgradeSettingsComeBackExactly(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, s := range []upgrade.UpgradeSettings{
+		for _, s := range []upgrade.Settings{
 			{Strategy: upgrade.Rolling, MaxSurge: 4, PDBTimeout: upgrade.Seconds(time.Minute)}, {Strategy: upgrade.BlueGreen, Soak: upgrade.Seconds(24 * time.Hour)},
 		} {
 			changed, err := wantedUpgrade(has, s)
@@ -60,7 +60,7 @@ func TestWhatAPersonChoseAboutBatchesStays(t *testing.T) {
 			UpdateBatchSize: &containerpb.BlueGreenSettings_StandardRolloutPolicy_BatchNodeCount{BatchNodeCount: 7},
 		}},
 	}}}
-	wanted, err := wantedUpgrade(upgradeSettings(np), upgrade.UpgradeSettings{Strategy: upgrade.BlueGreen, Soak: upgrade.Seconds(time.Hour)})
+	wanted, err := wantedUpgrade(upgradeSettings(np), upgrade.Settings{Strategy: upgrade.BlueGreen, Soak: upgrade.Seconds(time.Hour)})
 	if err != nil {
 		t.Fatal(err)
 	}
