@@ -657,3 +657,34 @@ func TestACrashAtAnySaveOfAnUpgradeInPlace(t *testing.T) {
 		}
 	}
 }
+
+func TestTheTimeUntilGKEUsesForceGoesOnWithAnotherProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRolling(2)
+		r.blocked = "web-0"
+		r.state.Budgets = map[string]upgrade.Budget{"ns/web": {Namespace: "ns", Name: "web", Rule: "minAvailable 2", Current: true, Healthy: 2, Needed: 2, Expected: 2}}
+		for i := range r.state.Pods {
+			r.state.Pods[i].Budgets = []string{"ns/web"}
+		}
+		run := r.planned(t, "rolling", nil)
+		ctx, stop := context.WithCancelCause(t.Context())
+		time.AfterFunc(30*time.Minute, func() { stop(&Stop{"the job ends"}) })
+		if err := r.goOn(ctx, run, nil); err == nil || run.State != upgrade.Interrupted || slices.Contains(r.calls, "cancel upgrade-1") {
+			t.Fatalf("run %s, calls %v", run.State, r.calls)
+		}
+		if !strings.Contains(strings.Join(run.Next, "\n"), "GKE goes on with pool old by itself, by operation upgrade-1: to watch it: upshift resume; to stop it: upshift pause") {
+			t.Errorf("next: %v", run.Next)
+		}
+		text := ""
+		err := r.goOn(t.Context(), run, func(e *Engine) {
+			e.Notify = func(ev upgrade.Event) {
+				if ev.Kind == upgrade.DrainWaits && text == "" {
+					text = ev.Waiting[0].String()
+				}
+			}
+		})
+		if err != nil || !strings.Contains(text, "GKE ends it past that in 30m, at ") {
+			t.Errorf("%v, told %q", err, text)
+		}
+	})
+}
