@@ -17,7 +17,7 @@ import (
 // Provider: re-entrant, and they do not wait.
 type Upgrader interface {
 	// SetUpgradeSettings says how a pool is upgraded: by the provider's own settings if s has them, else by its fields, and all else as it is.
-	SetUpgradeSettings(ctx context.Context, pool string, s upgrade.UpgradeSettings) (operation string, err error)
+	SetUpgradeSettings(ctx context.Context, pool string, s upgrade.Settings) (operation string, err error)
 	// UpgradePool begins the upgrade of a pool, or goes on with one that was cancelled.
 	UpgradePool(ctx context.Context, pool, version string) (operation string, err error)
 	// CompleteUpgrade ends a blue-green upgrade whose old nodes are drained.
@@ -55,7 +55,7 @@ func (f fencedUpgrader) confirmed(ctx context.Context, do func(context.Context) 
 	return operation, err
 }
 
-func (f fencedUpgrader) SetUpgradeSettings(ctx context.Context, pool string, s upgrade.UpgradeSettings) (string, error) {
+func (f fencedUpgrader) SetUpgradeSettings(ctx context.Context, pool string, s upgrade.Settings) (string, error) {
 	return f.confirmed(ctx, func(ctx context.Context) (string, error) { return f.Upgrader.SetUpgradeSettings(ctx, pool, s) })
 }
 
@@ -128,7 +128,7 @@ func (e *Engine) restoreUpgradeSettings(ctx context.Context, step upgrade.Step, 
 	return nil
 }
 
-func (e *Engine) applyUpgradeSettings(ctx context.Context, step upgrade.Step, s upgrade.UpgradeSettings) error {
+func (e *Engine) applyUpgradeSettings(ctx context.Context, step upgrade.Step, s upgrade.Settings) error {
 	err := e.change(ctx, step, func(ctx context.Context) (string, error) { return e.upgrader().SetUpgradeSettings(ctx, step.Pool, s) })
 	if err != nil {
 		return fmt.Errorf("set the upgrade settings of pool %s: %w", step.Pool, err)
@@ -301,7 +301,7 @@ func (e *Engine) followOperation(ctx context.Context, step upgrade.Step, pool up
 	}
 	if err != nil && !errors.Is(context.Cause(following), errOver) {
 		over(err)
-		<-ended
+		_ = <-ended // which is err's by now
 		return err
 	}
 	err = <-ended
@@ -332,7 +332,7 @@ func (e *Engine) awaitProvider(ctx context.Context, step upgrade.Step, pool upgr
 		}
 		if told == upgrade.PhaseSoaking {
 			stop()
-			<-ended
+			_ = <-ended // the operation goes on with the soak
 			return context.Cause(ctx)
 		}
 		select {

@@ -44,14 +44,14 @@ const nodeTime = 10 * time.Second
 func newRolling(nodes int) *rolling {
 	c := newCluster()
 	c.pools[0].Autoscaling = upgrade.Autoscaling{}
-	c.pools[0].Upgrade = upgrade.UpgradeSettings{Strategy: upgrade.Rolling, MaxSurge: 3, Settings: []byte(`{"was":3}`), Summary: "max-surge 3"}
+	c.pools[0].Upgrade = upgrade.Settings{Strategy: upgrade.Rolling, MaxSurge: 3, Settings: []byte(`{"was":3}`), Summary: "max-surge 3"}
 	for i := 2; i < nodes; i++ {
 		c.state.Nodes = append(c.state.Nodes, upgrade.Node{Name: fmt.Sprintf("old-%d", i), Pool: "old", Zone: "a", Version: "1.33.1", Ready: true})
 	}
 	return &rolling{cluster: c, operations: map[string]*rollingOperation{}, soaked: make(chan struct{})}
 }
 
-func (r *rolling) SetUpgradeSettings(_ context.Context, pool string, s upgrade.UpgradeSettings) (string, error) {
+func (r *rolling) SetUpgradeSettings(_ context.Context, pool string, s upgrade.Settings) (string, error) {
 	if other := r.underWay(); other != "" {
 		return "", &upgrade.Busy{Operation: other, Kind: "UPGRADE_NODES"}
 	}
@@ -105,7 +105,7 @@ func (r *rolling) begin(name string, adopts func(string) bool, run func(*rolling
 	return id, nil
 }
 
-func (r *rolling) UpgradePool(_ context.Context, pool, version string) (string, error) {
+func (r *rolling) UpgradePool(_ context.Context, _, version string) (string, error) {
 	return r.begin("upgrade", func(string) bool { return true }, func(o *rollingOperation) error {
 		if r.pools[0].Upgrade.Strategy == upgrade.BlueGreen {
 			return r.blueGreen(o, version)
@@ -114,7 +114,7 @@ func (r *rolling) UpgradePool(_ context.Context, pool, version string) (string, 
 	})
 }
 
-func (r *rolling) RollBackPool(_ context.Context, pool, cancelled string) (string, error) {
+func (r *rolling) RollBackPool(_ context.Context, _, cancelled string) (string, error) {
 	return r.begin("rollback", func(id string) bool { return id != cancelled }, func(o *rollingOperation) error {
 		if r.pools[0].Phase != "" {
 			r.change(func() { r.open("old-", true); r.pools[0].Phase = "ROLLBACK_STARTED" })
@@ -656,4 +656,37 @@ func TestACrashAtAnySaveOfAnUpgradeInPlace(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestTheTimeUntilGKEUsesForceGoesOnWithAnotherProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRolling(2)
+		r.blocked = "web-0"
+		r.state.Budgets = map[string]upgrade.Budget{"ns/web": {Namespace: "ns", Name: "web", Rule: "minAvailable 2", Current: true, Healthy: 2, Needed: 2, Expected: 2}}
+		for i := range r.state.Pods {
+			r.state.Pods[i].Budgets = []string{"ns/web"}
+		}
+		run := r.planned(t, "rolling", nil)
+		for _, after := range []time.Duration{30 * time.Minute, 10 * time.Minute} {
+			ctx, stop := context.WithCancelCause(t.Context())
+			time.AfterFunc(after, func() { stop(&Stop{"the job ends"}) })
+			if err := r.goOn(ctx, run, nil); err == nil || run.State != upgrade.Interrupted || slices.Contains(r.calls, "cancel upgrade-1") {
+				t.Fatalf("run %s, calls %v", run.State, r.calls)
+			}
+		}
+		if !strings.Contains(strings.Join(run.Next, "\n"), "GKE goes on with pool old by itself, by operation upgrade-1: to watch it: upshift resume; to stop it: upshift pause") {
+			t.Errorf("next: %v", run.Next)
+		}
+		text := ""
+		err := r.goOn(t.Context(), run, func(e *Engine) {
+			e.Notify = func(ev upgrade.Event) {
+				if ev.Kind == upgrade.DrainWaits && text == "" {
+					text = ev.Waiting[0].String()
+				}
+			}
+		})
+		if err != nil || !strings.Contains(text, "GKE ends it past that in 20m, at ") {
+			t.Errorf("%v, told %q", err, text)
+		}
+	})
 }

@@ -30,14 +30,14 @@ func upgradeSettings(np *containerpb.NodePool) *containerpb.NodePool {
 	return s
 }
 
-func readUpgrade(name Name, np *containerpb.NodePool) (upgrade.UpgradeSettings, error) {
+func readUpgrade(name Name, np *containerpb.NodePool) (upgrade.Settings, error) {
 	s := upgradeSettings(np)
 	settings, err := canonical(s)
 	if err != nil {
-		return upgrade.UpgradeSettings{}, err
+		return upgrade.Settings{}, err
 	}
 	u := s.GetUpgradeSettings()
-	read := upgrade.UpgradeSettings{
+	read := upgrade.Settings{
 		Strategy: upgrade.Rolling, MaxSurge: int(u.GetMaxSurge()), MaxUnavailable: int(u.GetMaxUnavailable()),
 		PDBTimeout: upgrade.Seconds(s.GetNodeDrainConfig().GetPdbTimeoutDuration().AsDuration()), Settings: settings,
 	}
@@ -56,7 +56,7 @@ func readUpgrade(name Name, np *containerpb.NodePool) (upgrade.UpgradeSettings, 
 }
 
 // wantedUpgrade is what a pool that has these settings gets.
-func wantedUpgrade(has *containerpb.NodePool, s upgrade.UpgradeSettings) (*containerpb.NodePool, error) {
+func wantedUpgrade(has *containerpb.NodePool, s upgrade.Settings) (*containerpb.NodePool, error) {
 	if len(s.Settings) > 0 {
 		recorded := &containerpb.NodePool{}
 		if err := protojson.Unmarshal(s.Settings, recorded); err != nil {
@@ -90,7 +90,7 @@ func wantedUpgrade(has *containerpb.NodePool, s upgrade.UpgradeSettings) (*conta
 }
 
 // SetUpgradeSettings implements the engine's Upgrader. What a person chose about batches stays.
-func (p *Provider) SetUpgradeSettings(ctx context.Context, pool string, s upgrade.UpgradeSettings) (string, error) {
+func (p *Provider) SetUpgradeSettings(ctx context.Context, pool string, s upgrade.Settings) (string, error) {
 	return p.mutate(ctx, func(ctx context.Context) (*containerpb.Operation, error) {
 		there, err := p.known(ctx, pool)
 		if err != nil {

@@ -1,6 +1,7 @@
 package gke
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/upshift-k8s/upshift/internal/lab/gkeemu"
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
 
@@ -36,7 +38,7 @@ func TestUpgradeSettingsComeBackExactly(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, s := range []upgrade.UpgradeSettings{
+		for _, s := range []upgrade.Settings{
 			{Strategy: upgrade.Rolling, MaxSurge: 4, PDBTimeout: upgrade.Seconds(time.Minute)}, {Strategy: upgrade.BlueGreen, Soak: upgrade.Seconds(24 * time.Hour)},
 		} {
 			changed, err := wantedUpgrade(has, s)
@@ -60,7 +62,7 @@ func TestWhatAPersonChoseAboutBatchesStays(t *testing.T) {
 			UpdateBatchSize: &containerpb.BlueGreenSettings_StandardRolloutPolicy_BatchNodeCount{BatchNodeCount: 7},
 		}},
 	}}}
-	wanted, err := wantedUpgrade(upgradeSettings(np), upgrade.UpgradeSettings{Strategy: upgrade.BlueGreen, Soak: upgrade.Seconds(time.Hour)})
+	wanted, err := wantedUpgrade(upgradeSettings(np), upgrade.Settings{Strategy: upgrade.BlueGreen, Soak: upgrade.Seconds(time.Hour)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,5 +80,68 @@ func TestUpgradeSettingsInWords(t *testing.T) {
 	if s.Summary != "max-surge 2, max-unavailable 0" ||
 		s.Command != "gcloud container node-pools update POOL --cluster cluster-1 --project p --location europe-west1 --enable-surge-upgrade --max-surge-upgrade 2 --max-unavailable-upgrade 0" {
 		t.Errorf("%s: %s", s.Summary, s.Command)
+	}
+}
+
+// TestAnUpgradeInPlaceIsBegunOnce: whatever answers are lost, and whoever asks again.
+func TestAnUpgradeInPlaceIsBegunOnce(t *testing.T) {
+	srv, p := emulate(t)
+	ctx := t.Context()
+	quiet := func(string) {}
+	srv.Inject(gkeemu.Fault{Method: "UpdateNodePool", LoseResponse: true, Times: 2})
+	before, err := p.Pools(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wanted := upgrade.Settings{Strategy: upgrade.Rolling, MaxSurge: 4, PDBTimeout: upgrade.Seconds(time.Minute)}
+	for range 2 {
+		operation, err := p.SetUpgradeSettings(ctx, "default-pool", wanted)
+		for errors.As(err, new(*upgrade.Busy)) { // the one whose answer was lost
+			operation, err = p.SetUpgradeSettings(ctx, "default-pool", wanted)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if operation != "" {
+			if err := p.Await(ctx, operation, quiet); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if n := len(srv.Calls("UpdateNodePool")); n != 1 {
+		t.Errorf("the settings were changed %d times", n)
+	}
+	after, err := p.Pools(ctx)
+	if err != nil || after[0].Upgrade.MaxSurge != 4 || time.Duration(after[0].Upgrade.PDBTimeout) != time.Minute {
+		t.Errorf("%+v, %v", after[0].Upgrade, err)
+	}
+	first, err := p.UpgradePool(ctx, "default-pool", target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := p.UpgradePool(ctx, "default-pool", target)
+	if err != nil || second != first {
+		t.Errorf("%s and then %s, %v", first, second, err)
+	}
+	if n := len(srv.Calls("UpdateNodePool")); n != 2 {
+		t.Errorf("the upgrade was begun %d times", n-1)
+	}
+	for range 2 {
+		if err := p.CancelOperation(ctx, first); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := p.Await(ctx, first, quiet); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.CancelOperation(ctx, first); err != nil {
+		t.Errorf("an operation that is over cannot be left alone: %v", err)
+	}
+	operation, err := p.SetUpgradeSettings(ctx, "default-pool", before[0].Upgrade)
+	if err != nil || p.Await(ctx, operation, quiet) != nil {
+		t.Fatal(err)
+	}
+	if now, _ := p.Pools(ctx); !cmp.Equal(now[0].Upgrade, before[0].Upgrade) {
+		t.Errorf("restored to something else: %s", cmp.Diff(before[0].Upgrade, now[0].Upgrade))
 	}
 }

@@ -68,7 +68,7 @@ type Pool struct {
 	ManagedBy string
 	PodRange  PodRange
 	// Upgrade is how the provider upgrades the pool by itself, and Phase how far it is with that.
-	Upgrade UpgradeSettings
+	Upgrade Settings
 	Phase   Phase
 	// Config is the provider's configuration of the pool as canonical JSON, without status, size, etag and autoscaling: what
 	// the digest covers.

@@ -18,7 +18,7 @@ func digest(p Plan, s Snapshot) (string, error) {
 		Autoscaling                     Autoscaling
 		DrainTimeout                    Seconds
 		Config                          json.RawMessage
-		Upgrade                         *UpgradeSettings `json:",omitempty"`
+		Upgrade                         *Settings `json:",omitempty"`
 	}
 	type finding struct {
 		Check, Severity, Object string

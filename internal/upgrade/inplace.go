@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// UpgradeSettings are how a provider upgrades a pool in place.
-type UpgradeSettings struct {
+// Settings are how a provider upgrades a pool in place.
+type Settings struct {
 	// Strategy is Rolling or BlueGreen.
 	Strategy PoolAction `json:"strategy,omitempty"`
 	// MaxSurge is how many nodes Rolling may have beyond the pool's size, and MaxUnavailable how many fewer.
@@ -27,7 +27,7 @@ type UpgradeSettings struct {
 }
 
 // String says it for people: "1 extra node, 0 away at once".
-func (s UpgradeSettings) String() string {
+func (s Settings) String() string {
 	text := "blue-green"
 	if s.Strategy == Rolling {
 		text = fmt.Sprintf("max-surge %d, max-unavailable %d", s.MaxSurge, s.MaxUnavailable)
@@ -80,7 +80,7 @@ func strategy(o PoolOptions, c Cluster, pool Pool, version string) (PoolAction, 
 // upgradeInPlace says how the provider is to upgrade a pool.
 func (p *PoolPlan) upgradeInPlace(o Options, pool Pool) {
 	own := o.For(pool.Name)
-	p.Upgrade = &UpgradeSettings{Strategy: p.Action, PDBTimeout: o.DrainTimeout}
+	p.Upgrade = &Settings{Strategy: p.Action, PDBTimeout: o.DrainTimeout}
 	if p.Action == Rolling {
 		p.Upgrade.MaxSurge, p.Upgrade.MaxUnavailable = own.MaxSurge, o.MaxUnavailable
 	} else {
@@ -90,7 +90,7 @@ func (p *PoolPlan) upgradeInPlace(o Options, pool Pool) {
 }
 
 // AtOnce is how many nodes of the pool the provider may drain at one time.
-func (s UpgradeSettings) AtOnce() int { return max(1, s.MaxSurge+s.MaxUnavailable) }
+func (s Settings) AtOnce() int { return max(1, s.MaxSurge+s.MaxUnavailable) }
 
 // makes is how many times the provider waits for new nodes while it upgrades the pool in place.
 func (p PoolPlan) makes() int {

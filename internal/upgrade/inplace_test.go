@@ -126,7 +126,7 @@ func TestTheDigestCoversHowGKEUpgrades(t *testing.T) {
 
 func TestARecordKeepsSettingsThatAreNotRestored(t *testing.T) {
 	run := upgrade.NewRun("r", upgrade.Plan{}, time.Now())
-	run.Upgrades["a"] = upgrade.UpgradeSettings{Strategy: upgrade.BlueGreen, Settings: json.RawMessage(`{"x":1}`), Command: "c"}
+	run.Upgrades["a"] = upgrade.Settings{Strategy: upgrade.BlueGreen, Settings: json.RawMessage(`{"x":1}`), Command: "c"}
 	data, err := run.Encode(1 << 20)
 	if err != nil {
 		t.Fatal(err)

@@ -63,8 +63,8 @@ type PoolPlan struct {
 	DrainTimeout Seconds         `json:"drainTimeout,omitempty"`
 	Config       json.RawMessage `json:"config,omitempty"`
 	// Upgrade is how the provider upgrades the pool, nil where it does not, and ForceAfter how long its drain of a node asks PodDisruptionBudgets.
-	Upgrade    *UpgradeSettings `json:"upgrade,omitempty"`
-	ForceAfter Seconds          `json:"forceAfter,omitempty"`
+	Upgrade    *Settings `json:"upgrade,omitempty"`
+	ForceAfter Seconds   `json:"forceAfter,omitempty"`
 }
 
 func choosePools(pools []Pool, names []string) ([]Pool, error) {

@@ -102,7 +102,7 @@ func DecodeRun(data []byte) (*Run, error) {
 	if head.APIVersion != APIVersion || head.Kind != "Run" {
 		return nil, fmt.Errorf("the record is a %s of %s, and this version of Upshift reads a Run of %s", head.Kind, head.APIVersion, APIVersion)
 	}
-	r := &Run{ReplacedPools: map[string]string{}, Frozen: map[string]Autoscaling{}, Upgrades: map[string]UpgradeSettings{}}
+	r := &Run{ReplacedPools: map[string]string{}, Frozen: map[string]Autoscaling{}, Upgrades: map[string]Settings{}}
 	if err := json.Unmarshal(data, r); err != nil {
 		return nil, fmt.Errorf("read the record of a run: %w", err)
 	}

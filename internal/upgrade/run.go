@@ -210,8 +210,8 @@ type Run struct {
 	// Frozen are the autoscaling settings that were turned off and are not restored yet, by pool.
 	Frozen map[string]Autoscaling `json:"frozen,omitempty"`
 	// Upgrades are the settings of pools that are upgraded in place as they were, and are not restored yet, by pool.
-	Upgrades map[string]UpgradeSettings `json:"upgradeSettings,omitempty"`
-	Steps    []Step                     `json:"steps"`
+	Upgrades map[string]Settings `json:"upgradeSettings,omitempty"`
+	Steps    []Step              `json:"steps"`
 	// Moves are the pods that left a node, in order, but for those that only Unlisted counts.
 	Moves []Move `json:"moves"`
 	// Unlisted counts the moves that the record has no room for.
@@ -307,7 +307,7 @@ func (w Waiting) String() string { return w.Object.String() + ": " + w.Reason }
 func NewRun(id string, p Plan, now time.Time) *Run {
 	r := &Run{
 		APIVersion: APIVersion, Kind: "Run", ID: id, Digest: p.Digest, Cluster: p.Cluster.Name, State: Running, StartedAt: now,
-		Holders: []Holder{}, Moves: []Move{}, ReplacedPools: map[string]string{}, Frozen: map[string]Autoscaling{}, Upgrades: map[string]UpgradeSettings{}, Granted: []Consent{},
+		Holders: []Holder{}, Moves: []Move{}, ReplacedPools: map[string]string{}, Frozen: map[string]Autoscaling{}, Upgrades: map[string]Settings{}, Granted: []Consent{},
 		Plan: p,
 	}
 	for _, s := range p.Steps {

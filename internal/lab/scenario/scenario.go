@@ -80,7 +80,7 @@ func Commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"cluster": startCluster, "gke": startGKE, "upshift": RunUpshift, "kubectl": runKubectl, "deploy": deploy, "fault": fault, "calls": calls,
 		"observe": observe, "until": until, "record": record, "signal": signal, "ended": ended, "hold": hold, "held": held, "api": api, "objects": objects,
 		"pool": addPool, "larger": larger, "zone": zone, "user": user, "attacher": attacher, "attached": attached,
-		"deny": deny, "quota": quota, "autoupgrade": autoUpgrade, "idle": idle, "phase": phase, "progress": progress,
+		"deny": deny, "quota": quota, "settings": settings, "autoupgrade": autoUpgrade, "idle": idle, "phase": phase, "progress": progress,
 		"cancels": cancels, "completes": completes, "rolls-back": rollsBack,
 	}
 }
