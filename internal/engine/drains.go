@@ -11,8 +11,15 @@ import (
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
 
-// drainNodes drains nodes of one pool, as many at once as the plan says.
+// drainNodes drains nodes of one pool, as many at once as the plan says. Somebody else's operation on the pool ends the drains without an error.
 func (e *Engine) drainNodes(ctx context.Context, steps []upgrade.Step, pool upgrade.PoolPlan) error {
+	if err := e.holdSize(ctx, steps[0], pool); err != nil {
+		return err
+	}
+	return e.undisturbed(ctx, steps[0], pool, func(ctx context.Context) error { return e.drain(ctx, steps, pool) })
+}
+
+func (e *Engine) drain(ctx context.Context, steps []upgrade.Step, pool upgrade.PoolPlan) error {
 	id := func(node string) string { return upgrade.NewStep(upgrade.DrainNode, steps[0].Pool, node).ID }
 	var nodes []drain.Node
 	for _, s := range steps {

@@ -63,6 +63,8 @@ type Engine struct {
 	Provider Provider
 	Cluster  Cluster
 	Lock     Lock
+	// Surroundings are what others do to the cluster; nil where its provider has no operations and windows.
+	Surroundings Surroundings
 	// Record is written before and after everything that changes something.
 	Record Record
 	// Holder is who carries the run out; it is noted in the run once that is taken up.

@@ -22,7 +22,11 @@ func (e *Engine) steps(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err := e.carryOut(ctx, next); err != nil {
+		next, err := e.ready(ctx, next)
+		if err == nil && len(next) > 0 {
+			err = e.carryOut(ctx, next)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -107,7 +111,7 @@ func (e *Engine) end(ctx context.Context, id string, err error) error {
 		switch {
 		case err == nil:
 			s.Baseline = nil
-		case ctx.Err() != nil, errors.As(err, &paused):
+		case ctx.Err() != nil, errors.As(err, &paused), errors.As(err, new(*interference)):
 			s.State, s.FinishedAt = upgrade.StepStopped, nil
 		default:
 			s.State, s.FinishedAt = upgrade.StepFailed, nil
@@ -170,7 +174,7 @@ func (e *Engine) do(ctx context.Context, step upgrade.Step, pool upgrade.PoolPla
 	case upgrade.UncordonPool:
 		return e.uncordonPool(ctx, step.Pool)
 	case upgrade.Soak:
-		return e.soak(ctx, step)
+		return e.soak(ctx, step, pool)
 	case upgrade.DeletePool:
 		return e.deletePool(ctx, step, pool)
 	case upgrade.RestoreAutoscaling:

@@ -179,7 +179,7 @@ func TestWhatGKEKnows(t *testing.T) {
 			},
 			want: []string{
 				"warning maintenance-window Cluster cluster-1 has a maintenance window that closes at 2026-03-04 15:00 UTC, in 3h; the run pauses before the node that would not be done by then, " +
-					"and resume goes on in the next window, and no window of the next two weeks is long enough; the plan takes about 5h12m if all goes well",
+					"and resume goes on in the next window, and no window of the next two weeks is long enough; the plan takes about 5h10m if all goes well",
 				"plan fewer pools at a time, with node-pools, or a shorter soak",
 			},
 		},
