@@ -11,8 +11,8 @@ import (
 )
 
 // Look implements the engine's Surroundings: it reads the cluster's pools, its maintenance policy and the operations under way, and tries again while
-// GKE does not answer for a reason that may pass. What else a plan reads of the cluster is left out; a
-// policy that is not understood is said to be unread.
+// GKE does not answer for a reason that may pass. What else a plan reads of the cluster is left out. A
+// policy that is not understood, and operations that may not be listed, are said to be unread.
 func (p *Provider) Look(ctx context.Context) (upgrade.Cluster, error) {
 	wait := pollFirst
 	for try := 1; ; try++ {
@@ -34,11 +34,18 @@ func (p *Provider) lookOnce(ctx context.Context) (upgrade.Cluster, error) {
 	if err != nil {
 		return upgrade.Cluster{}, err
 	}
-	operations, err := p.operations(ctx)
+	operations, unread := p.operations(ctx)
+	if unread != nil && passing(status.Code(unread)) {
+		return upgrade.Cluster{}, unread
+	}
+	c, err := Read(p.name, cluster, nil, operations, time.Now())
 	if err != nil {
 		return upgrade.Cluster{}, err
 	}
-	return Read(p.name, cluster, nil, operations, time.Now())
+	if unread != nil { // the plan has told that they may not be listed
+		c.Unread[upgrade.ReadOperations] = unread.Error()
+	}
+	return c, nil
 }
 
 // Quotas implements the engine's Surroundings.

@@ -58,6 +58,9 @@ type World struct {
 	At        time.Time
 
 	observer *observer.Observer
+	// foreign ends the operation of somebody else that was begun last.
+	foreign    func()
+	autoscaler *gkeemu.Autoscaler
 	// held are closed when the requests that hold asked for are held.
 	held []<-chan struct{}
 }
@@ -83,6 +86,8 @@ func Commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"observe": observe, "until": until, "record": record, "signal": signal, "ended": ended, "hold": hold, "held": held, "api": api, "objects": objects,
 		"pool": addPool, "larger": larger, "zone": zone, "user": user, "attacher": attacher, "attached": attached,
 		"deny": deny, "quota": quota,
+		"node-pool": nodePool, "created": created, "maintenance": maintenance, "foreign": foreign, "tokens": tokens, "dns": dns, "autoscaler": autoscaler,
+		"device-plugin": devicePlugin,
 	}
 }
 
@@ -229,14 +234,24 @@ func deploy(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(Of(ts).Bed.Deploy(context.Background(), ts.ReadFile(args[0])))
 }
 
-// fault: "fault never-ready", "fault quota", "fault refused" or "fault slow".
+// fault: "fault never-ready", "fault quota", "fault stock-out", "fault ip-exhausted", "fault refused" or "fault slow"; "fault none" ends those there are.
 func fault(ts *testscript.TestScript, _ bool, args []string) {
+	if args[0] == "none" {
+		Of(ts).GKE.ClearFaults()
+		return
+	}
 	faults := map[string]gkeemu.Fault{
 		"refused":     {Method: "CreateNodePool", Error: status.Error(codes.PermissionDenied, "the caller does not have permission")},
 		"slow":        {Method: "CreateNodePool", OperationDelay: 25 * time.Second},
 		"never-ready": {Method: "CreateNodePool", NodesNeverReady: true},
 		"quota": {Method: "CreateNodePool", NodesBeforeError: 1, OperationError: &rpcstatus.Status{
 			Code: int32(codes.ResourceExhausted), Message: "Insufficient regional quota to satisfy request: resource \"CPUS\".",
+		}},
+		"stock-out": {Method: "CreateNodePool", NodesBeforeError: 2, OperationError: &rpcstatus.Status{
+			Code: int32(codes.ResourceExhausted), Message: "Google Compute Engine: The zone 'projects/demo/zones/europe-west1-d' does not have enough resources available to fulfill the request (ZONE_RESOURCE_POOL_EXHAUSTED).",
+		}},
+		"ip-exhausted": {Method: "CreateNodePool", OperationError: &rpcstatus.Status{
+			Code: int32(codes.ResourceExhausted), Message: "Google Compute Engine: IP space of 'projects/demo/regions/europe-west1/subnetworks/default-pods' is exhausted (IP_SPACE_EXHAUSTED_WITH_DETAILS).",
 		}},
 	}
 	f, ok := faults[args[0]]
