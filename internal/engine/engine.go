@@ -78,6 +78,8 @@ type Engine struct {
 	Notify func(upgrade.Event)
 
 	run *upgrade.Run
+	// seen is what the surroundings were when they were last seen, nil if they never were.
+	seen *upgrade.Cluster
 	// stop ends the work that is under way, and notifying is held while Notify is called.
 	stop      context.CancelCauseFunc
 	notifying sync.Mutex

@@ -26,38 +26,39 @@ const lookEvery = 30 * time.Second
 // ready looks around before steps are begun, and returns those of them that may be: not the drains of nodes that would not be done before a
 // maintenance window closes. Operations of others on the pool are waited for. Paused is the error for what a person has to decide.
 func (e *Engine) ready(ctx context.Context, next []upgrade.Step) ([]upgrade.Step, error) {
-	if e.Surroundings == nil || e.run.Ending != "" {
+	step := next[0]
+	pool, ok := e.poolPlan(step.Pool)
+	timed := e.run.Plan.Options.Maintenance == upgrade.RespectMaintenance && step.InWindow()
+	if e.Surroundings == nil || e.run.Ending != "" || !ok || !moves(step) && !timed {
 		return next, nil // on the way back nothing is waited for but what the provider refuses
 	}
-	pool, ok := e.poolPlan(next[0].Pool)
-	if !ok {
-		return next, nil
-	}
-	var c upgrade.Cluster
 	for {
-		var err error
-		if c, err = e.Surroundings.Look(ctx); err != nil {
-			if ctx.Err() != nil {
-				return nil, context.Cause(ctx)
+		c, err := e.Surroundings.Look(ctx)
+		foreign := foreignOn(c, step, pool)
+		switch {
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case err != nil && timed && e.seen == nil:
+			return nil, &Paused{Problem: fmt.Sprintf("whether it is a time for maintenance cannot be told: %s", err)}
+		case err != nil:
+			// Evictions ask PDBs whatever others do, and windows are what they were a moment ago.
+			e.progress(step)(fmt.Sprintf("what others do to the cluster cannot be seen now: %s", err))
+		case foreign != nil:
+			if err := e.waitForOthers(ctx, step, &upgrade.Busy{Operation: foreign.Name, Kind: foreign.Kind}); err != nil {
+				return nil, err
 			}
-			return nil, &Paused{Problem: fmt.Sprintf("what others do to the cluster cannot be seen: %s", err)}
+			continue
+		default:
+			e.seen = &c
+			if err := e.stillSo(c, step, pool); err != nil {
+				return nil, err
+			}
 		}
-		foreign := foreignOn(c, next[0], pool)
-		if foreign == nil {
-			break
+		if err := e.reopened(ctx, step); err != nil || !timed {
+			return next, err
 		}
-		busy := &upgrade.Busy{Operation: foreign.Name, Kind: foreign.Kind}
-		if err := e.waitForOthers(ctx, next[0], busy); err != nil {
-			return nil, err
-		}
+		return e.inWindow(*e.seen, next)
 	}
-	if err := e.stillSo(c, next[0], pool); err != nil {
-		return nil, err
-	}
-	if err := e.reopened(ctx, next[0]); err != nil {
-		return nil, err
-	}
-	return e.inWindow(c, next)
 }
 
 // moves tells the steps that move pods from one pool to another. All others ask the provider, which says itself that it is busy.
@@ -128,9 +129,6 @@ func (e *Engine) reopened(ctx context.Context, step upgrade.Step) error {
 
 // inWindow returns the steps that would be done before the maintenance policy closes the cluster to them. If that is none, the run pauses.
 func (e *Engine) inWindow(c upgrade.Cluster, next []upgrade.Step) ([]upgrade.Step, error) {
-	if e.run.Plan.Options.Maintenance != upgrade.RespectMaintenance || !next[0].InWindow() {
-		return next, nil
-	}
 	if why := c.Unread[upgrade.ReadMaintenance]; why != "" {
 		return nil, &Paused{Problem: "whether it is a time for maintenance cannot be told: " + why}
 	}

@@ -39,7 +39,6 @@ func (a *around) beside(e *Engine) { e.Surroundings = a }
 func TestAPoolThatCannotBeMadeAsAWholeIsDeletedAgainAndWhatItLacksIsNamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := &around{cluster: newCluster(), quotas: []upgrade.Quota{{Metric: "N2_CPUS", Limit: 24, Used: 20}, {Metric: "CPUS", Limit: 100, Used: 1}}}
-		a.fails = nil
 		for i := range a.state.Nodes {
 			a.state.Nodes[i].Allocatable = upgrade.Resources{"cpu": 3920}
 		}
@@ -183,12 +182,17 @@ func TestAPlanWhosePremisesAreGonePauses(t *testing.T) {
 	}
 }
 
-func TestSurroundingsThatCannotBeSeenPauseTheRun(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		a := &around{cluster: newCluster(), fails: errors.New("permission denied")}
-		run, _ := carryOut(t, t.Context(), a.cluster, a.beside)
-		if run.State != upgrade.Paused || !strings.Contains(run.Problem, "what others do to the cluster cannot be seen: permission denied") {
-			t.Errorf("run %s with problem %q", run.State, run.Problem)
-		}
-	})
+// TestSurroundingsThatCannotBeSeen stop a run only if it has to know whether a window is open, and has never seen one.
+func TestSurroundingsThatCannotBeSeen(t *testing.T) {
+	for policy, want := range map[upgrade.MaintenancePolicy]upgrade.RunState{upgrade.RespectMaintenance: upgrade.Paused, upgrade.IgnoreMaintenance: upgrade.Succeeded} {
+		synctest.Test(t, func(t *testing.T) {
+			a := &around{cluster: newCluster(), fails: errors.New("try later")}
+			run := planned(t, a.cluster)
+			run.Plan.Options.Maintenance = policy
+			_ = goOn(t.Context(), a.cluster, run, a.beside) // how it ends is looked at
+			if run.State != want || want == upgrade.Paused && run.Problem != "whether it is a time for maintenance cannot be told: try later" {
+				t.Errorf("%s: run %s with problem %q, want %s", policy, run.State, run.Problem, want)
+			}
+		})
+	}
 }
