@@ -245,6 +245,14 @@ func (e *Engine) change(ctx context.Context, step upgrade.Step, attempt func(con
 // waitForOthers waits until an operation that is not ours is over. How it ends is its owner's business.
 func (e *Engine) waitForOthers(ctx context.Context, step upgrade.Step, busy *upgrade.Busy) error {
 	e.progress(step)(fmt.Sprintf("waits for operation %s (%s), which is not ours", busy.Operation, busy.Kind))
+	e.run.Waiting = []upgrade.Waiting{{
+		Object: upgrade.Ref{Kind: "Operation", Name: busy.Operation},
+		Reason: fmt.Sprintf("is somebody else's (%s), and is waited for since %s, for %s at most", busy.Kind, time.Now().UTC().Format("15:04:05 UTC"), othersTimeout),
+	}}
+	if err := e.save(ctx); err != nil {
+		return err
+	}
+	defer func() { e.run.Waiting = nil }()
 	limited, cancel := context.WithTimeout(ctx, othersTimeout)
 	defer cancel()
 	err := e.Provider.Wait(limited, busy.Operation, e.progress(step))
