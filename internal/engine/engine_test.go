@@ -140,6 +140,9 @@ func (c *cluster) DeletePool(_ context.Context, name string) (string, error) {
 func (c *cluster) SetAutoscaling(_ context.Context, pool string, a upgrade.Autoscaling) (string, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if a.Hold > 0 {
+		return "", c.note("autoscaling of %s: %s, %d held", pool, a.Summary, a.Hold)
+	}
 	return "", c.note("autoscaling of %s: %s", pool, a.Summary)
 }
 

@@ -11,6 +11,7 @@ import (
 	"cloud.google.com/go/container/apiv1/containerpb"
 	"github.com/rogpeppe/go-internal/testscript"
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -40,15 +41,33 @@ func created(ts *testscript.TestScript, neg bool, args []string) {
 		if pool.GetName() != args[0] {
 			continue
 		}
-		data, err := protojson.Marshal(pool)
-		ts.Check(err)
-		text := regexp.MustCompile(`\s`).ReplaceAllString(string(data), "")
+		text := asJSON(ts, pool)
 		if want.MatchString(text) == neg {
 			ts.Fatalf("pool %s was made as %s", args[0], text)
 		}
 		return
 	}
 	ts.Fatalf("no pool %s was made", args[0])
+}
+
+// autoscaled: "autoscaled POOL REGEXP" demands that a request that set a pool's autoscaling matches, as JSON without spaces.
+func autoscaled(ts *testscript.TestScript, neg bool, args []string) {
+	want, all := regexp.MustCompile(args[1]), ""
+	for _, call := range Of(ts).GKE.Calls("SetNodePoolAutoscaling") {
+		if call.Target == Of(ts).Bed.PoolPath(args[0]) {
+			all += asJSON(ts, call.Request.(*containerpb.SetNodePoolAutoscalingRequest).GetAutoscaling()) + "\n"
+		}
+	}
+	if want.MatchString(all) == neg {
+		ts.Fatalf("the autoscaling of %s was set so:\n%s", args[0], all)
+	}
+}
+
+// asJSON is a message as JSON without spaces.
+func asJSON(ts *testscript.TestScript, m proto.Message) string {
+	data, err := protojson.Marshal(m)
+	ts.Check(err)
+	return regexp.MustCompile(`\s`).ReplaceAllString(string(data), "")
 }
 
 // maintenance: "maintenance window START END" has a window of every day from START to END, which are durations from now, such as -1h; "maintenance

@@ -86,7 +86,7 @@ func Commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"observe": observe, "until": until, "record": record, "signal": signal, "ended": ended, "hold": hold, "held": held, "api": api, "objects": objects,
 		"pool": addPool, "larger": larger, "zone": zone, "user": user, "attacher": attacher, "attached": attached,
 		"deny": deny, "quota": quota,
-		"node-pool": nodePool, "created": created, "maintenance": maintenance, "foreign": foreign, "tokens": tokens, "dns": dns, "autoscaler": autoscaler,
+		"node-pool": nodePool, "created": created, "autoscaled": autoscaled, "maintenance": maintenance, "foreign": foreign, "tokens": tokens, "dns": dns, "autoscaler": autoscaler,
 		"device-plugin": devicePlugin,
 	}
 }
