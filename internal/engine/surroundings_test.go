@@ -77,8 +77,7 @@ func TestNoDrainBeginsThatTheWindowDoesNotLeaveTimeFor(t *testing.T) {
 		run := planned(t, a.cluster)
 		run.Plan.Options.Maintenance = upgrade.RespectMaintenance
 		for i, s := range run.Steps {
-			switch {
-			case s.Kind == upgrade.DrainNode && s.Node == "old-1":
+			if s.Kind == upgrade.DrainNode && s.Node == "old-1" {
 				run.Steps[i].Estimate = upgrade.Seconds(20 * time.Minute)
 			}
 		}
