@@ -339,6 +339,11 @@ func TestNothingIsEvictedForWhichThereIsNoRoom(t *testing.T) {
 		s.Nodes[1].Allocatable["pods"] = 1
 		s.next("w0-1")
 	})
+	t.Run("an autoscaler adds nodes for pods that find none", func(t *testing.T) {
+		s := fresh(t, 500)
+		s.options.Growing = "new-pool"
+		s.next("w0-1", "w1-1", "w2-1")
+	})
 	t.Run("one node after the other asks the scheduler", func(t *testing.T) {
 		s := fresh(t, 500)
 		s.options.Parallel = 1
@@ -429,6 +434,25 @@ func TestAnUnschedulableReplacementStopsEvictionsOnAllNodes(t *testing.T) {
 	p.Ready, p.Unschedulable = false, "0/3 nodes are available: 3 Insufficient cpu."
 	s.next()
 	s.waits("Pod ns/other-2: is held back, since Pod ns/web-9 finds no node: 0/3 nodes are available")
+}
+
+// TestAReplacementThatAnAutoscalerAddsANodeForIsAwaited: it holds further evictions all the same, and that ends by itself.
+func TestAReplacementThatAnAutoscalerAddsANodeForIsAwaited(t *testing.T) {
+	s := together(t, upgrade.AutoDrains, "a")
+	s.options.Growing = "new-pool"
+	s.workload("web", 8, "a", "a", "x", "x", "x", "x", "x", "x")
+	s.next("web-1")
+	s.answer("web-1", upgrade.Accepted, "")
+	s.gone("web-1")
+	p := s.pod("web-9", "web", "")
+	p.Ready, p.Unschedulable = false, "0/3 nodes are available: 3 Insufficient cpu."
+	s.next()
+	s.waits("Pod ns/web-9: finds no node yet, for which the autoscaler of new-pool has to add one: 0/3 nodes are available")
+	if i := slices.IndexFunc(s.last.waiting, func(w upgrade.Waiting) bool { return w.Object.Name == "web-9" }); i < 0 || !s.last.waiting[i].Passing {
+		t.Errorf("it does not count as passing: %v", s.last.waiting)
+	}
+	p.Node, p.Unschedulable, p.Ready = "added", "", true
+	s.next("web-2")
 }
 
 // TestRestartedWorkloadsAreOnlyWatched: their own controllers replace the pods, and nothing is evicted.

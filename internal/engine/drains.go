@@ -11,9 +11,14 @@ import (
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
 
-// drainNodes drains nodes of one pool, as many at once as the plan says.
+// drainNodes drains nodes of one pool, as many at once as the plan says. Somebody else's operation on the pool ends the drains without an error.
 func (e *Engine) drainNodes(ctx context.Context, steps []upgrade.Step, pool upgrade.PoolPlan) error {
-	return e.drain(ctx, steps, pool, e.run.Plan.For(pool.Name).Parallel, nil, func() {})
+	if err := e.holdSize(ctx, steps[0], pool); err != nil {
+		return err
+	}
+	return e.undisturbed(ctx, steps[0], pool, func(ctx context.Context) error {
+		return e.drain(ctx, steps, pool, e.run.Plan.For(pool.Name).Parallel, nil, func() {})
+	})
 }
 
 // drain has nodes of one pool drained, or follows who drains them. Looked is called whenever the cluster was looked at.

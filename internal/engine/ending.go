@@ -237,6 +237,7 @@ func (e *Engine) leftBehind() []string {
 	for _, pool := range e.run.Plan.Pools {
 		remove := "delete it: " + e.deleteCommand(pool.NewName)
 		switch {
+		case e.run.Removed[pool.NewName] != "": // nothing is left of it
 		case pool.Action != upgrade.Migrate || !e.run.Begun(pool.Name, upgrade.CreatePool) || e.run.GoingAway(pool.NewName) || e.run.GoingAway(pool.Name):
 		case e.run.Begun(pool.Name, upgrade.SurgeFirst) || e.run.Begun(pool.Name, upgrade.DrainNode):
 			next = append(next, fmt.Sprintf("pods run on both %s and the new pool %s: upgrade again to go on with it, or drain %s and then %s", pool.Name, pool.NewName, pool.NewName, remove))

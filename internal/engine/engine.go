@@ -72,6 +72,8 @@ type Engine struct {
 	Upgrader Upgrader
 	Cluster  Cluster
 	Lock     Lock
+	// Surroundings are what others do to the cluster; nil where its provider has no operations and windows.
+	Surroundings Surroundings
 	// Record is written before and after everything that changes something.
 	Record Record
 	// Holder is who carries the run out; it is noted in the run once that is taken up.
@@ -87,6 +89,8 @@ type Engine struct {
 	Notify func(upgrade.Event)
 
 	run *upgrade.Run
+	// seen is what the surroundings were when they were last seen, nil if they never were.
+	seen *upgrade.Cluster
 	// stop ends the work that is under way, and notifying is held while Notify is called.
 	stop      context.CancelCauseFunc
 	notifying sync.Mutex

@@ -456,17 +456,23 @@ func TestACrashAtAnySaveIsGoneOnFrom(t *testing.T) {
 		saves  int
 		// moves is how many pods are moved in all, and restarts how often a Deployment is restarted.
 		moves, restarts int
+		policy          upgrade.FailurePolicy
 	}{
-		{"forward", newCluster, []string{"create", "evict web-0", "evict web-1", "delete old"}, upgrade.Succeeded, "old-1-34-2", 1, 15, 2, 0},
-		{"back", blocked, []string{"create", "evict web-0x", "delete old-1-34-2"}, upgrade.RolledBack, "old", 1, 15, 2, 0},
-		{"forward at once", newCluster, []string{"create", "evict web-0", "evict web-1", "delete old"}, upgrade.Succeeded, "old-1-34-2", upgrade.AutoDrains, 14, 2, 0},
-		{"back at once", blocked, []string{"create", "evict web-0x", "delete old-1-34-2"}, upgrade.RolledBack, "old", upgrade.AutoDrains, 14, 2, 0},
-		{"restarted", surging, []string{"create", "delete old"}, upgrade.Succeeded, "old-1-34-2", 1, 18, 2, 1},
+		{"forward", newCluster, []string{"create", "evict web-0", "evict web-1", "delete old"}, upgrade.Succeeded, "old-1-34-2", 1, 15, 2, 0, upgrade.RollbackOnFailure},
+		{"back", blocked, []string{"create", "evict web-0x", "delete old-1-34-2"}, upgrade.RolledBack, "old", 1, 15, 2, 0, upgrade.RollbackOnFailure},
+		{"forward at once", newCluster, []string{"create", "evict web-0", "evict web-1", "delete old"}, upgrade.Succeeded, "old-1-34-2", upgrade.AutoDrains, 14, 2, 0, upgrade.RollbackOnFailure},
+		{"back at once", blocked, []string{"create", "evict web-0x", "delete old-1-34-2"}, upgrade.RolledBack, "old", upgrade.AutoDrains, 14, 2, 0, upgrade.RollbackOnFailure},
+		{"restarted", surging, []string{"create", "delete old"}, upgrade.Succeeded, "old-1-34-2", 1, 18, 2, 1, upgrade.RollbackOnFailure},
 		{"restarted and back", func() *cluster {
 			c := surging()
 			c.fails["delete old"] = errors.New("no")
 			return c
-		}, []string{"create", "delete old-1-34-2"}, upgrade.RolledBack, "old", 1, 25, 4, 2},
+		}, []string{"create", "delete old-1-34-2"}, upgrade.RolledBack, "old", 1, 25, 4, 2, upgrade.RollbackOnFailure},
+		{"not made", func() *cluster {
+			c := newCluster()
+			c.fails["wait op"] = errors.New("stock-out")
+			return c
+		}, []string{"create", "delete old-1-34-2"}, upgrade.Failed, "old", 1, 6, 0, 0, upgrade.PauseOnFailure},
 	} {
 		for k, crashed := 1, true; crashed; k++ {
 			crashed = false
@@ -474,7 +480,7 @@ func TestACrashAtAnySaveIsGoneOnFrom(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					c, r := test.make(), &record{}
 					run := plannedFirst(t, c, upgrade.SurgeDeployments)
-					run.Plan.Options.OnFailure, run.Plan.Options.Parallel = upgrade.RollbackOnFailure, test.drains
+					run.Plan.Options.OnFailure, run.Plan.Options.Parallel = test.policy, test.drains
 					if err := r.Save(t.Context(), run); err != nil {
 						t.Fatal(err)
 					}

@@ -47,6 +47,9 @@ func (e *Engine) setAutoscaling(ctx context.Context, step upgrade.Step, pool str
 }
 
 func (e *Engine) createPool(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
+	if why := e.run.Removed[pool.NewName]; why != "" {
+		return e.unmake(ctx, step, pool, why)
+	}
 	err := e.change(ctx, step, func(ctx context.Context) (string, error) {
 		return e.provider().CreatePool(ctx, upgrade.Clone{
 			Of: pool.Name, Name: pool.NewName, Version: pool.To, NodesPerZone: e.nodesPerZone(pool), Run: e.run.ID,
@@ -63,16 +66,15 @@ func (e *Engine) createPool(ctx context.Context, step upgrade.Step, pool upgrade
 	there, lookErr := e.newPool(ctx, pool)
 	switch {
 	case err != nil && there != nil:
-		return &Paused{
-			Problem: fmt.Sprintf("create pool %s: %s; the nodes of %s are untouched", pool.NewName, err, pool.Name),
-			Next:    []string{fmt.Sprintf("see what GKE made of pool %s: mend or delete it", pool.NewName)},
-		}
+		return e.unmake(ctx, step, pool, err.Error())
 	case err != nil:
 		return fmt.Errorf("create pool %s: %w", pool.NewName, err)
 	case lookErr != nil:
 		return fmt.Errorf("look at the new pool %s: %w", pool.NewName, lookErr)
 	case there == nil:
 		return fmt.Errorf("create pool %s: the operation is done and the pool is not there", pool.NewName)
+	case there.Trouble != "" && there.MadeBy == e.run.ID: // it was found as an earlier attempt left it
+		return e.unmake(ctx, step, pool, there.Trouble)
 	case there.Version != pool.To:
 		return fmt.Errorf("create pool %s: it came up at %s instead of %s", pool.NewName, there.Version, pool.To)
 	}
@@ -213,7 +215,10 @@ func (e *Engine) cordon(ctx context.Context, step upgrade.Step, n upgrade.Node) 
 }
 
 // soak waits until the last drain is long enough ago: of the pool, or, where the old pools go together, of all.
-func (e *Engine) soak(ctx context.Context, step upgrade.Step) error {
+func (e *Engine) soak(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
+	if err := e.holdSize(ctx, step, pool); err != nil {
+		return err
+	}
 	last := time.Time{}
 	for _, s := range e.run.Steps {
 		if s.Kind == upgrade.DrainNode && e.run.Plan.SoaksWith(step, s.Pool) && s.FinishedAt != nil && s.FinishedAt.After(last) {

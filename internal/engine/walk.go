@@ -22,7 +22,11 @@ func (e *Engine) steps(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err := e.carryOut(ctx, next); err != nil {
+		next, err := e.ready(ctx, next)
+		if err == nil && len(next) > 0 {
+			err = e.carryOut(ctx, next)
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -118,7 +122,7 @@ func (e *Engine) ended(ctx context.Context, id string, err error) {
 		switch {
 		case err == nil:
 			s.Baseline = nil
-		case ctx.Err() != nil, errors.As(err, &paused):
+		case ctx.Err() != nil, errors.As(err, &paused), errors.As(err, new(*interference)):
 			s.State, s.FinishedAt = upgrade.StepStopped, nil
 		default:
 			s.State, s.FinishedAt = upgrade.StepFailed, nil
@@ -185,7 +189,7 @@ func (e *Engine) do(ctx context.Context, step upgrade.Step, pool upgrade.PoolPla
 		if pool.Action == upgrade.BlueGreen {
 			return e.gatedSoak(ctx, step, pool)
 		}
-		return e.soak(ctx, step)
+		return e.soak(ctx, step, pool)
 	case upgrade.SetUpgradeSettings:
 		return e.setUpgradeSettings(ctx, step, pool)
 	case upgrade.UpgradePool:
@@ -277,6 +281,14 @@ func (e *Engine) waitForOthers(ctx context.Context, step upgrade.Step, busy *upg
 		return context.Cause(ctx)
 	}
 	e.progress(step)(fmt.Sprintf("waits for operation %s (%s), which is not ours", busy.Operation, busy.Kind))
+	e.run.Waiting = []upgrade.Waiting{{
+		Object: upgrade.Ref{Kind: "Operation", Name: busy.Operation},
+		Reason: fmt.Sprintf("is somebody else's (%s), and is waited for since %s, for %s at most", busy.Kind, time.Now().UTC().Format("15:04:05 UTC"), othersTimeout),
+	}}
+	if err := e.save(ctx); err != nil {
+		return err
+	}
+	defer func() { e.run.Waiting = nil }()
 	limited, cancel := context.WithTimeout(ctx, othersTimeout)
 	defer cancel()
 	err := e.Provider.Wait(limited, busy.Operation, e.progress(step))

@@ -14,7 +14,6 @@ import (
 	container "cloud.google.com/go/container/apiv1"
 	"cloud.google.com/go/container/apiv1/containerpb"
 	"golang.org/x/oauth2"
-	"golang.org/x/oauth2/google"
 	"google.golang.org/api/option"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -125,7 +124,7 @@ type Access struct {
 	Host string
 	// CA is the PEM certificate to trust, empty for the system's.
 	CA []byte
-	// Tokens gives bearer tokens and refreshes them.
+	// Tokens gives bearer tokens and refreshes them. It is a Renewer of package kube: one that is refused is not given again.
 	Tokens oauth2.TokenSource
 }
 
@@ -142,12 +141,11 @@ func (p *Provider) Access(ctx context.Context, which string) (Access, error) {
 	if err != nil {
 		return Access{}, fmt.Errorf("cluster %s: %w", p.name, err)
 	}
-	// They are refreshed for as long as the cluster is worked on.
-	credentials, err := google.FindDefaultCredentials(context.WithoutCancel(ctx), scope)
+	tokens, err := findTokens(ctx)
 	if err != nil {
 		return Access{}, fmt.Errorf("credentials for the Kubernetes API of %s: %w", p.name, err)
 	}
-	access.Tokens = credentials.TokenSource
+	access.Tokens = tokens
 	return access, nil
 }
 

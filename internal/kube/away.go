@@ -13,7 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/oauth2"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
@@ -75,17 +74,7 @@ func untrusted(err error) bool {
 	return errors.As(err, &certificate)
 }
 
-// tokens marks the errors of a source of tokens.
-type tokens struct{ source oauth2.TokenSource }
-
-func (t tokens) Token() (*oauth2.Token, error) {
-	token, err := t.source.Token()
-	if err != nil {
-		return nil, &tokenError{err}
-	}
-	return token, nil
-}
-
+// tokenError marks the errors of a source of tokens.
 type tokenError struct{ error }
 
 func (e *tokenError) Unwrap() error { return e.error }

@@ -32,11 +32,11 @@ func ConfigFromFile(path, userAgent string) (*rest.Config, error) {
 }
 
 // ConfigForEndpoint reaches an API server at host (a URL) that is trusted by ca (PEM; empty for the system's authorities), with a
-// bearer token that is refreshed when it expires.
+// bearer token that is refreshed when it expires, and, where source is a Renewer, once when it is refused.
 func ConfigForEndpoint(host string, ca []byte, source oauth2.TokenSource, userAgent string) *rest.Config {
 	config := &rest.Config{Host: host, TLSClientConfig: rest.TLSClientConfig{CAData: ca}}
 	config.Wrap(func(base http.RoundTripper) http.RoundTripper {
-		return &oauth2.Transport{Source: tokens{source}, Base: base}
+		return bearing{source: source, base: base}
 	})
 	return tune(config, userAgent)
 }

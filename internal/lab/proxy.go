@@ -29,6 +29,7 @@ type Proxy struct {
 	port     *port
 	ca       authority
 	users    users
+	passes   passes
 	upstream *httputil.ReverseProxy
 
 	mu      sync.Mutex
@@ -144,6 +145,14 @@ func (p *Proxy) Requests() []RequestCount {
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	user, _ := p.users.byToken(token)
+	if issued, ok := p.passes.find(token); ok {
+		if !issued.valid {
+			refuse(w)
+			return
+		}
+		user = issued.user
+		r.Header.Set("Authorization", "Bearer "+p.users[user])
+	}
 
 	request := parseRequest(user, r)
 

@@ -158,7 +158,7 @@ func (w *Work) CarryOut(ctx context.Context, run *upgrade.Run, first *upgrade.Re
 		hooks.Notify = func(upgrade.Event) {}
 	}
 	e := engine.Engine{
-		Provider: s.provider, Upgrader: s.provider, Cluster: w.cluster, Lock: w.lock, Record: &journal{lock: w.lock, saved: hooks.Saved}, Holder: w.lock.Holder(), First: first,
+		Provider: s.provider, Upgrader: s.provider, Surroundings: s.provider, Cluster: w.cluster, Lock: w.lock, Record: &journal{lock: w.lock, saved: hooks.Saved}, Holder: w.lock.Holder(), First: first,
 		Calls: s.tally.Calls, Requests: s.store.Requests(ctx, run.Acknowledged), Outages: w.lock.Outages(), Notify: hooks.Notify,
 	}
 	err := e.Run(ctx, run)

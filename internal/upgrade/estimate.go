@@ -261,6 +261,14 @@ func (r *Run) Remaining(now time.Time) time.Duration {
 	return total
 }
 
+// Expected is how long the step is expected to take: as estimated, or as the drains of its pool took so far, if that was longer.
+func (r *Run) Expected(s Step) time.Duration {
+	if s.Kind == DrainNode {
+		return max(time.Duration(s.Estimate), r.drainPace(s.Pool))
+	}
+	return time.Duration(s.Estimate)
+}
+
 // drainPace is how long a drain of the pool took so far: its own time, or, where nodes are drained at once, its part of the time that they took
 // together. It is negative if none is done.
 func (r *Run) drainPace(pool string) time.Duration {

@@ -111,6 +111,9 @@ func planPool(s Snapshot, o Options, pool Pool, version string) PoolPlan {
 	if p.Action.InPlace() {
 		p.upgradeInPlace(o, pool)
 	}
+	if own := o.own(pool.Name); own != "" {
+		p.Why += "; with " + own + " of its own"
+	}
 	for _, n := range s.State.PoolNodes(pool.Name) {
 		p.Nodes = append(p.Nodes, n.Name)
 	}

@@ -57,8 +57,14 @@ func (p Plan) For(pool string) PoolOptions {
 	return p.Options.For(pool)
 }
 
-// Own are the names of the options that the pool has of its own, sorted.
-func (o Options) Own(pool string) []string { return slices.Sorted(maps.Keys(o.PerPool[pool])) }
+// own lists the options that the pool has of its own, empty for none: "max-parallel-drains auto, soak 0s".
+func (o Options) own(pool string) string {
+	var list []string
+	for _, name := range slices.Sorted(maps.Keys(o.PerPool[pool])) {
+		list = append(list, name+" "+o.PerPool[pool][name])
+	}
+	return strings.Join(list, ", ")
+}
 
 // setPerPool reads a JSON object of objects, by pool and option; surfaces take YAML. It replaces what was set before. Its error names all that is
 // wrong, a sentence each.

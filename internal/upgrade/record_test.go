@@ -33,6 +33,7 @@ func fullRun(t *testing.T) *upgrade.Run {
 	r.Waiting = []upgrade.Waiting{{Object: pod, Node: "n1", Reason: "a reason", Budget: "default/web", Passing: true}}
 	r.Next = []string{"look"}
 	r.ReplacedPools["default-pool"] = "default-pool-1-34-2-gke-100"
+	r.Removed = map[string]string{"gpu-1-34-2-gke-100": "stock-out"}
 	r.Frozen["default-pool"] = s.Cluster.Pools[0].Autoscaling
 	r.TakenBy(alice)
 	r.Steps[0].State, r.Steps[0].StartedAt, r.Steps[0].FinishedAt, r.Steps[0].Operation = upgrade.StepDone, &recordTime, &later, "operation-1"

@@ -207,6 +207,8 @@ type Run struct {
 	NodesDrained int `json:"nodesDrained"`
 	// ReplacedPools maps an old pool to the one that took over.
 	ReplacedPools map[string]string `json:"replacedPools"`
+	// Removed says of new pools, by name, why they could not be made as a whole: what was made of them is deleted again.
+	Removed map[string]string `json:"removedPools,omitempty"`
 	// Frozen are the autoscaling settings that were turned off and are not restored yet, by pool.
 	Frozen map[string]Autoscaling `json:"frozen,omitempty"`
 	// Upgrades are the settings of pools that are upgraded in place as they were, and are not restored yet, by pool.

@@ -35,6 +35,8 @@ type Credentials struct {
 	url    string
 	done   chan struct{}
 	issued atomic.Int64
+	// short makes a token and says how long it is to be told to live; nil for the fixed one.
+	short atomic.Pointer[func() (token string, lives time.Duration)]
 }
 
 // StartCredentials serves token on a free port of 127.0.0.1 until Close or the end of ctx.
@@ -68,6 +70,9 @@ func (c *Credentials) Close() {
 // Issued is how often the token has been handed out.
 func (c *Credentials) Issued() int { return int(c.issued.Load()) }
 
+// Short has each exchange hand out another token, of which it is told how long it lives.
+func (c *Credentials) Short(issue func() (token string, lives time.Duration)) { c.short.Store(&issue) }
+
 // WriteKey writes the key file, readable to its owner only.
 func (c *Credentials) WriteKey(path string) error {
 	der, err := x509.MarshalPKCS8PrivateKey(c.key)
@@ -95,7 +100,11 @@ func (c *Credentials) WriteKey(path string) error {
 
 func (c *Credentials) exchange(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/json")
-	var answer any = map[string]any{"access_token": c.token, "token_type": "Bearer", "expires_in": 3600}
+	token, lives := c.token, time.Hour
+	if short := c.short.Load(); short != nil {
+		token, lives = (*short)()
+	}
+	var answer any = map[string]any{"access_token": token, "token_type": "Bearer", "expires_in": int(lives.Seconds())}
 	switch err := c.verify(r.PostFormValue("assertion")); {
 	case r.PostFormValue("grant_type") != jwtBearer:
 		w.WriteHeader(http.StatusBadRequest)

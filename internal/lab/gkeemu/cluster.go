@@ -64,6 +64,7 @@ type cluster struct {
 	created time.Time
 	pools   []*pool
 	busy    *operation // the one that changes the cluster now, or nil
+	dns     string     // the DNS endpoint, empty for none
 }
 
 func (c *cluster) link() string { return c.spec.link("clusters/" + c.spec.Name) }
@@ -183,6 +184,11 @@ func (c *cluster) proto() *containerpb.Cluster {
 			EnablePublicEndpoint: proto.Bool(true),
 			PublicEndpoint:       c.spec.Endpoint,
 		},
+	}
+	if c.dns != "" {
+		pb.ControlPlaneEndpointsConfig.DnsEndpointConfig = &containerpb.ControlPlaneEndpointsConfig_DNSEndpointConfig{
+			Endpoint: c.dns, AllowExternalTraffic: proto.Bool(true),
+		}
 	}
 	if daily := pb.GetMaintenancePolicy().GetWindow().GetDailyMaintenanceWindow(); daily != nil {
 		daily.Duration = cmp.Or(daily.Duration, "PT4H0M0S") // GKE's choice, nobody else's

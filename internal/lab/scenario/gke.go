@@ -26,7 +26,13 @@ func faults() map[string]gkeemu.Fault {
 		"never-ready": {NodesNeverReady: true},
 		"quota":       {OperationError: quota, NodesBeforeError: 1},
 		"no-quota":    {OperationError: quota},
-		"broken":      {OperationError: &rpcstatus.Status{Code: int32(codes.Internal), Message: "Internal error."}, NodesBeforeError: 1},
+		"stock-out": {NodesBeforeError: 2, OperationError: &rpcstatus.Status{
+			Code: int32(codes.ResourceExhausted), Message: "Google Compute Engine: The zone 'projects/demo/zones/europe-west1-d' does not have enough resources available to fulfill the request (ZONE_RESOURCE_POOL_EXHAUSTED).",
+		}},
+		"ip-exhausted": {OperationError: &rpcstatus.Status{
+			Code: int32(codes.ResourceExhausted), Message: "Google Compute Engine: IP space of 'projects/demo/regions/europe-west1/subnetworks/default-pods' is exhausted (IP_SPACE_EXHAUSTED_WITH_DETAILS).",
+		}},
+		"broken": {OperationError: &rpcstatus.Status{Code: int32(codes.Internal), Message: "Internal error."}, NodesBeforeError: 1},
 	}
 }
 
@@ -45,8 +51,12 @@ func faulty() map[string]gkeemu.Fault {
 	}
 }
 
-// fault: "fault FAULT [CALL [TIMES]]" is one of faults, of one of faulty (create-pool), so many times (always).
+// fault: "fault FAULT [CALL [TIMES]]" is one of faults, of one of faulty (create-pool), so many times (always); "fault none" ends those there are.
 func fault(ts *testscript.TestScript, _ bool, args []string) {
+	if args[0] == "none" {
+		Of(ts).GKE.ClearFaults()
+		return
+	}
 	f, ok := faults()[args[0]]
 	call, times := "create-pool", 0
 	if len(args) > 1 {

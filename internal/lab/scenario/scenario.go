@@ -56,6 +56,9 @@ type World struct {
 	At        time.Time
 
 	observer *observer.Observer
+	// foreign ends the operation of somebody else that was begun last.
+	foreign    func()
+	autoscaler *gkeemu.Autoscaler
 	// held are closed when the requests that hold asked for are held.
 	held []<-chan struct{}
 }
@@ -82,6 +85,8 @@ func Commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"pool": addPool, "larger": larger, "zone": zone, "user": user, "attacher": attacher, "attached": attached,
 		"deny": deny, "quota": quota, "settings": settings, "autoupgrade": autoUpgrade, "idle": idle, "phase": phase, "progress": progress,
 		"cancels": cancels, "completes": completes, "rolls-back": rollsBack,
+		"node-pool": nodePool, "created": created, "autoscaled": autoscaled, "maintenance": maintenance, "foreign": foreign, "tokens": tokens, "dns": dns, "autoscaler": autoscaler,
+		"device-plugin": devicePlugin,
 	}
 }
 

@@ -1,0 +1,69 @@
+package kube
+
+import (
+	"bytes"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"testing"
+	"time"
+
+	"golang.org/x/oauth2"
+	"k8s.io/client-go/rest"
+)
+
+// series gives tokens t1, t2, …, another one only when the last is refused.
+type series struct{ n int }
+
+func (s *series) Token() (*oauth2.Token, error) {
+	return &oauth2.Token{AccessToken: fmt.Sprintf("t%d", s.n+1), Expiry: time.Now().Add(time.Hour)}, nil
+}
+
+func (s *series) Renew(*oauth2.Token) { s.n++ }
+
+// fixed gives one token, whatever happens.
+type fixed struct{}
+
+func (fixed) Token() (*oauth2.Token, error) { return &oauth2.Token{AccessToken: "t1"}, nil }
+
+func TestARequestThatIsNotAuthorizedIsMadeOnceMoreWithAnotherToken(t *testing.T) {
+	for name, test := range map[string]struct {
+		source oauth2.TokenSource
+		valid  string
+		code   int
+		asked  []string
+	}{
+		"a good token":          {&series{}, "Bearer t1", 200, []string{"Bearer t1 body"}},
+		"one that ended early":  {&series{}, "Bearer t2", 200, []string{"Bearer t1 body", "Bearer t2 body"}},
+		"one that is no use":    {&series{}, "Bearer t3", 401, []string{"Bearer t1 body", "Bearer t2 body"}},
+		"a source of one token": {fixed{}, "Bearer t2", 401, []string{"Bearer t1 body"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var asked []string
+			server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				asked = append(asked, r.Header.Get("Authorization")+" "+string(body))
+				if r.Header.Get("Authorization") != test.valid {
+					http.Error(w, "Unauthorized", http.StatusUnauthorized)
+				}
+			}))
+			defer server.Close()
+			ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
+			client, err := rest.HTTPClientFor(ConfigForEndpoint(server.URL, ca, test.source, "test"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			response, err := client.Post(server.URL, "text/plain", bytes.NewReader([]byte("body")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = response.Body.Close()
+			if response.StatusCode != test.code || !slices.Equal(asked, test.asked) {
+				t.Errorf("code %d after %q, want %d after %q", response.StatusCode, asked, test.code, test.asked)
+			}
+		})
+	}
+}
