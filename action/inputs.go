@@ -22,6 +22,8 @@ import (
 // config is what the inputs come to.
 type config struct {
 	command        string
+	provider       string
+	poolLabel      string
 	cluster        gke.Name
 	options        upgrade.Options
 	granted        []upgrade.Consent
@@ -54,13 +56,13 @@ type input struct {
 func inputs() []input {
 	return []input{
 		{"command", "plan", "what to do: " + strings.Join(commands, ", "), oneOf(func(c *config) *string { return &c.command }, commands)},
-		{"provider", "gke", "who runs the cluster: gke", oneOf(nil, []string{"gke"}, "self-managed")},
-		{"cluster", "", "the cluster's name, or projects/P/locations/L/clusters/C; required", setCluster},
+		{"provider", "gke", "who runs the cluster: gke, or self-managed (you do)", oneOf(func(c *config) *string { return &c.provider }, []string{upgrade.GKE, upgrade.SelfManaged})},
+		{"cluster", "", "the cluster's name, or projects/P/locations/L/clusters/C; of a self-managed one the name that its record has; required", setCluster},
 		{"project", "", "the Google Cloud project, for a bare cluster name", func(c *config, v string) error { return part(&c.cluster.Project, v, gke.CheckProject) }},
 		{"location", "", "the cluster's region or zone, for a bare cluster name", func(c *config, v string) error { return part(&c.cluster.Location, v, gke.CheckLocation) }},
 		{"target-version", "", "the version to go to: " + upgrade.TargetForms + "; required for plan and upgrade", option("target-version")},
 		{"node-pools", "", "names of node pools, by comma or line, in that order; default: all", option("node-pools")},
-		{"strategy", "auto", "how nodes are upgraded: auto or migrate", option("strategy")},
+		{"strategy", "auto", "how nodes are upgraded: auto, migrate, or, on a self-managed cluster, rolling (which auto means there without new-pool)", option("strategy")},
 		{"max-parallel-drains", "1", "how many nodes are drained at once: a number of nodes (1: one after the other), or auto (all of a pool, while no more than a quarter of all pods concerned are away, which holds with auto alone); PodDisruptionBudgets hold either way, and a workload without one misses a quarter of its pods at most, or one", option("max-parallel-drains")},
 		{"drain-timeout", "auto", "how long one node may take to drain, or a new one to become Ready once GKE has made it, until the run pauses: a duration such as 45m, or auto (the larger of 30m and the longest grace period + 10m; new nodes 20m)", option("drain-timeout")},
 		{"soak", "1h", "time between the last drain and deleting an old pool: a duration such as 1h, or 0", option("soak")},
@@ -69,6 +71,7 @@ func inputs() []input {
 		{"jobs", "wait", "what a drain does with running Jobs: wait (until they finish, or drain-timeout pauses the run) or evict (they begin anew elsewhere)", option("jobs")},
 		{"surge-first", "singletons", "which Deployments are restarted before the drains, so that their new pods are Ready before the old ones end: singletons (those that an eviction would cut off, and those that their PodDisruptionBudgets never let be evicted), deployments (every one that can be) or none", option("surge-first")},
 		{"allow-bare-pods", "false", "consent to lose pods that no controller manages: true or false", consent(upgrade.AllowBarePods)},
+		{"allow-control-plane-downtime", "false", "consent to the Kubernetes API being away while its control plane is upgraded: true or false", consent(upgrade.AllowControlPlaneDowntime)},
 		{"allow-emptydir-loss", "true", "consent to lose what pods keep in emptyDir volumes: true or false", consent(upgrade.AllowEmptyDirLoss)},
 		{"accept", "", "findings that are known and accepted, a line each: " + upgrade.WaiverForm, setAccept},
 		{"time-limit", "", "stop between two evictions before this much time has passed, so that the next job can go on: a duration such as 5h45m", setTimeLimit},
@@ -76,6 +79,9 @@ func inputs() []input {
 		{"fail-on", "blocker", "which findings make plan exit with 3: blocker, warning or never", oneOf(func(c *config) *string { return &c.failOn }, []string{"blocker", "warning", "never"})},
 		{"kubeconfig", "", "path of a kubeconfig; default: $KUBECONFIG, or the endpoint that GKE tells, with application-default credentials", setKubeconfig},
 		{"endpoint", "auto", "which of the cluster's endpoints to use without a kubeconfig: auto, dns, private or public", oneOf(func(c *config) *string { return &c.endpoint }, gke.Endpoints)},
+		{"pool-label", "", "self-managed: the label of nodes whose value is the name of their pool; required, unless node-pools is control-plane", setPoolLabel},
+		{"new-pool", "", "self-managed: the pool that takes over, to which you add machines", option("new-pool")},
+		{"wait", "", "self-managed: what a run does where people have to act: hold (wait, and go on by itself; the default) or exit (end with 4, and go on with the next upgrade)", option("wait")},
 		{"unblock", "", "for unblock: " + upgrade.UnblockForms, setUnblock},
 		{"namespace", "upshift", "the namespace in the cluster where runs are recorded", setNamespace},
 		{"report-dir", "", "where plan.json and run.json go; default: nowhere", func(c *config, v string) error { c.reportDir = v; return nil }},
@@ -85,7 +91,7 @@ func inputs() []input {
 // later are inputs that the design has and the code does not honour yet. Ignoring one could do harm, so it is refused.
 var later = []string{
 	"scope", "pools", "max-surge", "max-unavailable", "new-pool-size",
-	"allow-control-plane-downtime", "maintenance", "approval", "pool-label", "new-pool", "wait", "probe",
+	"maintenance", "approval", "probe",
 	"github-token", "comment", "deployment", "slack-bot-token", "slack-channel",
 }
 
@@ -239,7 +245,14 @@ func checkRequired(c config, bad *badInput) {
 	if c.cluster.Cluster == "" && !bad.names("cluster") {
 		bad.add("cluster: missing: want a name, or projects/P/locations/L/clusters/C")
 	}
-	if c.cluster.Cluster != "" {
+	for _, err := range c.options.CheckFor(c.provider, c.poolLabel != "") {
+		if name, _, _ := strings.Cut(err.Error(), ":"); !bad.names(name) && (c.command == "plan" || c.command == "upgrade") {
+			bad.add("%s", err)
+		}
+	}
+	if c.provider == upgrade.SelfManaged {
+		c.checkSelfManaged(bad)
+	} else if c.cluster.Cluster != "" {
 		if c.cluster.Project == "" && !bad.names("project") {
 			bad.add("project: missing: a bare cluster name needs the Google Cloud project, or give cluster as projects/P/locations/L/clusters/C")
 		}
@@ -255,6 +268,21 @@ func checkRequired(c config, bad *badInput) {
 		bad.add("unblock: missing: want %s", upgrade.UnblockForms)
 	case c.command != "unblock" && given:
 		bad.add("unblock: only the command unblock takes it, and the command is %s", c.command)
+	}
+}
+
+// checkSelfManaged looks at what only a cluster that people run themselves needs, or cannot have.
+func (c config) checkSelfManaged(bad *badInput) {
+	if c.kube == nil && !bad.names("kubeconfig") {
+		bad.add("kubeconfig: missing: a self-managed cluster is reached by a kubeconfig alone: want its path, here or in KUBECONFIG")
+	}
+	for _, in := range []struct{ name, value string }{{"project", c.cluster.Project}, {"location", c.cluster.Location}} {
+		if in.value != "" {
+			bad.add("%s: %q: a self-managed cluster has none; leave it out", in.name, in.value)
+		}
+	}
+	if c.endpoint != "auto" && !bad.names("endpoint") {
+		bad.add("endpoint: %q: a self-managed cluster is reached where its kubeconfig says; leave it out", c.endpoint)
 	}
 }
 
@@ -314,6 +342,11 @@ func setAccept(c *config, v string) error {
 		return err
 	}
 	return preflight.CheckWaivers(c.options.Accept)
+}
+
+func setPoolLabel(c *config, v string) error {
+	c.poolLabel = v
+	return upgrade.CheckPoolLabel(v)
 }
 
 func setNamespace(c *config, v string) error {

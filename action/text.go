@@ -14,6 +14,7 @@ func usage(w io.Writer) {
 	fmt.Fprint(w, "upshift upgrades the node pools of a Kubernetes cluster without downtime.\n\n"+
 		"  upshift plan    --cluster C --project P --location L --target-version V\n"+
 		"  upshift upgrade --cluster C --project P --location L --target-version V\n"+
+		"  upshift upgrade --provider self-managed --cluster C --kubeconfig F --pool-label L --target-version V\n"+
 		"  upshift status|pause|resume|cancel|rollback|unblock --cluster C --project P --location L\n\n"+
 		"Every input of the Action is a flag, or a variable INPUT_NAME:\n\n")
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -44,13 +45,13 @@ func (o *output) event(e upgrade.Event) {
 			o.line("%s node %d of %d: draining %s", at, e.N, e.Of, e.Step.Node)
 			return
 		}
-		o.line("%s %s %s", at, e.Step.Kind, e.Step.Pool)
+		o.line("%s %s %s", at, e.Step.Kind, or(e.Step.Node, e.Step.Pool))
 	case upgrade.StepFinished:
 		if drain {
 			o.line("%s node %d of %d: %s drained in %s", at, e.N, e.Of, e.Step.Node, took)
 			return
 		}
-		o.line("%s %s %s: done in %s", at, e.Step.Kind, e.Step.Pool, took)
+		o.line("%s %s %s: done in %s", at, e.Step.Kind, or(e.Step.Node, e.Step.Pool), took)
 	case upgrade.RequestHandled:
 		o.line("%s asked: %s", at, e.Text)
 	case upgrade.TurnedBack:
@@ -69,6 +70,14 @@ func (o *output) event(e upgrade.Event) {
 		o.line("%s   gone:    %s/%s%s after %s", at, e.Pod.Namespace, e.Pod.Name, from, took)
 	case upgrade.PodReplaced:
 		o.line("%s   Ready:   %s/%s on %s after %s (%s)", at, e.Pod.Namespace, e.Pod.Name, e.Node, took, e.Workload)
+	case upgrade.PeopleAwaited:
+		o.line("%s people have to act: %s", at, e.Task.What)
+		for _, c := range e.Task.Commands {
+			o.line("%s     %s", at, c)
+		}
+		for _, w := range e.Waiting {
+			o.line("%s   seen:    %s", at, w)
+		}
 	case upgrade.DrainWaits:
 		for _, w := range e.Waiting {
 			o.line("%s   waiting: %s", at, w)

@@ -16,13 +16,13 @@ import (
 func (e *Engine) release(ctx context.Context) error {
 	var errs []error
 	for _, pool := range e.run.Plan.Pools {
-		if pool.Action != upgrade.Migrate {
+		if !pool.Drains() {
 			continue
 		}
 		if !e.run.GoingAway(pool.Name) {
 			errs = append(errs, e.uncordonPool(ctx, pool.Name))
 		}
-		if e.run.Begun(pool.NewName, upgrade.CordonPool) && !e.run.GoingAway(pool.NewName) {
+		if pool.NewName != "" && e.run.Begun(pool.NewName, upgrade.CordonPool) && !e.run.GoingAway(pool.NewName) {
 			errs = append(errs, e.uncordonPool(ctx, pool.NewName))
 		}
 	}
@@ -119,7 +119,7 @@ func (e *Engine) canTurnBack() string {
 	finished := ""
 	for _, pool := range e.run.Plan.Pools {
 		switch {
-		case pool.Action != upgrade.Migrate:
+		case !pool.Drains():
 		case e.run.GoingAway(pool.Name):
 			finished = pool.Name
 		case e.touched(pool.Name):
@@ -145,10 +145,14 @@ func (e *Engine) turnBack(why string) {
 			continue
 		}
 		steps := []upgrade.Step{upgrade.NewStep(upgrade.UncordonPool, pool.Name, ""), upgrade.NewStep(upgrade.CordonPool, pool.NewName, "")}
+		last := upgrade.DeletePool
+		if pool.ByPeople {
+			last = upgrade.RetirePool
+		}
 		if slices.ContainsFunc(e.run.Restarts, func(r upgrade.Restarted) bool { return r.Pool == pool.Name && r.State != upgrade.RestartLeft }) {
 			steps = append(steps, upgrade.NewStep(upgrade.SurgeFirst, pool.NewName, ""))
 		}
-		steps = append(steps, upgrade.NewStep(upgrade.DeletePool, pool.NewName, ""))
+		steps = append(steps, upgrade.NewStep(last, pool.NewName, ""))
 		for _, s := range steps {
 			s.State = upgrade.StepPending
 			e.run.Steps = append(e.run.Steps, s)
@@ -171,9 +175,23 @@ func (e *Engine) carryOn() []string {
 	case upgrade.Cancelled, upgrade.Failed:
 		next = []string{"to have it put back: upshift resume"}
 	case "":
-		next = append(next, "to back out: upshift rollback, which moves the pods back and deletes the new pool; or upshift cancel, which keeps both")
+		next = append(next, e.backOut())
 	}
 	return append(next, e.stillFrozen()...)
+}
+
+// backOut says how to end a run that has not turned from its plan.
+func (e *Engine) backOut() string {
+	for _, pool := range e.run.Plan.Pools {
+		switch {
+		case !pool.ByPeople || !pool.Action.Changes():
+		case pool.Action == upgrade.Migrate:
+			return "to back out: upshift rollback, which moves the pods back to the old machines; or upshift cancel, which leaves all where it is"
+		default:
+			return "to back out: upshift rollback or upshift cancel, which both end the run and undo its cordons: nodes that are upgraded stay so"
+		}
+	}
+	return "to back out: upshift rollback, which moves the pods back and deletes the new pool; or upshift cancel, which keeps both"
 }
 
 // stillFrozen says which autoscaling is off, and how to turn it on by hand.
@@ -194,7 +212,7 @@ func (e *Engine) stillFrozen() []string {
 func (e *Engine) kept() []string {
 	var next []string
 	for _, pool := range e.run.Plan.Pools {
-		if pool.Action == upgrade.Migrate && e.run.Plan.Options.Delete == upgrade.DeleteNever {
+		if pool.Action == upgrade.Migrate && !pool.ByPeople && e.run.Plan.Options.Delete == upgrade.DeleteNever {
 			next = append(next, fmt.Sprintf("pool %s is drained, kept and paid for, and pods can be scheduled to it again: delete it when you do not need it any more", pool.Name))
 		}
 	}
@@ -207,6 +225,10 @@ func (e *Engine) leftBehind() []string {
 	for _, pool := range e.run.Plan.Pools {
 		remove := "delete it: " + e.deleteCommand(pool.NewName)
 		switch {
+		case pool.ByPeople:
+			if pool.Action.Changes() && e.touched(pool.Name) {
+				next = append(next, e.leftToPeople(pool)...)
+			}
 		case pool.Action != upgrade.Migrate || !e.run.Begun(pool.Name, upgrade.CreatePool) || e.run.GoingAway(pool.NewName) || e.run.GoingAway(pool.Name):
 		case e.run.Begun(pool.Name, upgrade.SurgeFirst) || e.run.Begun(pool.Name, upgrade.DrainNode):
 			next = append(next, fmt.Sprintf("pods run on both %s and the new pool %s: upgrade again to go on with it, or drain %s and then %s", pool.Name, pool.NewName, pool.NewName, remove))

@@ -20,6 +20,8 @@ import (
 // wait: while another operation is under way they return *upgrade.Busy.
 type Provider interface {
 	Pools(ctx context.Context) ([]upgrade.Pool, error)
+	// LowestServer returns the lowest version that any API server of the cluster runs, as far as they can be told apart.
+	LowestServer(ctx context.Context) (string, error)
 	// CreatePool makes a pool like another one. A pool of that name that no run made is an error.
 	CreatePool(ctx context.Context, clone upgrade.Clone) (operation string, err error)
 	DeletePool(ctx context.Context, name string) (operation string, err error)
@@ -159,6 +161,7 @@ func (e *Engine) takeUp() {
 		e.run.TakenBy(e.Holder)
 	}
 	e.run.State, e.run.FinishedAt, e.run.Waiting, e.run.Next = upgrade.Running, nil, nil, nil
+	e.run.Tasks, e.run.Yielded = nil, false
 	if e.run.Ending == "" {
 		e.run.Problem = ""
 	}
@@ -229,7 +232,7 @@ func (e *Engine) tellOutage(o upgrade.Outage) {
 func (e *Engine) finish(ctx context.Context) error {
 	now := time.Now()
 	e.run.State, e.run.FinishedAt, e.run.Waiting = upgrade.Succeeded, &now, nil
-	e.run.Next = e.kept()
+	e.run.Next, e.run.Tasks = e.kept(), e.machinesToRemove()
 	var outcome error
 	if e.run.Ending != "" {
 		e.run.State, e.run.Next = e.run.Ending, e.leftBehind()
@@ -277,6 +280,9 @@ func (e *Engine) troubled(ctx context.Context, err error) (bool, error) {
 	switch {
 	case byPerson:
 		e.run.State, e.run.Problem, e.run.Next = upgrade.Paused, err.Error(), e.carryOn()
+	case errors.As(err, new(*yielded)): // which is no trouble, whatever is done about such
+		e.run.State, e.run.Problem, e.run.Next = upgrade.Paused, err.Error(), slices.Concat([]string{"once it is done: upshift upgrade, with the same inputs, or upshift resume"}, e.carryOn()[1:])
+		e.run.Waiting, e.run.Yielded = paused.Waiting, true
 	case errors.As(err, new(*undecided)):
 		e.run.State, e.run.Problem, e.run.Next = upgrade.Paused, err.Error(), e.carryOn()
 		err = &Paused{Problem: err.Error()}

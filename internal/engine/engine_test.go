@@ -27,6 +27,8 @@ type cluster struct {
 	volumes []upgrade.Attachment
 	changed chan struct{}
 	calls   []string
+	// server is the lowest version of an API server.
+	server string
 	// fails makes a call fail, by its note.
 	fails map[string]error
 	// notReady makes the nodes of new pools never Ready.
@@ -77,6 +79,12 @@ func (c *cluster) Pools(context.Context) ([]upgrade.Pool, error) {
 		return nil, errors.New("try later")
 	}
 	return slices.Clone(c.pools), nil
+}
+
+func (c *cluster) LowestServer(context.Context) (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.server, nil
 }
 
 func (c *cluster) CreatePool(_ context.Context, clone upgrade.Clone) (string, error) {

@@ -52,6 +52,7 @@ func Checks() []Check {
 		controlPlaneBehind(), newerPool(), goesOn(), poolNameTaken(), otherCluster(),
 		autopilot(), clusterTrouble(), pendingOperation(), poolTrouble(), maintenanceWindow(), maintenanceExclusion(), podRange(), managedElsewhere(), autoprovisioning(), skew(),
 		providerPermissions(), surgeQuota(),
+		singleControlPlane(), etcdQuorum(), unseenServers(), serverSkew(), unlabelledNodes(),
 		unreadyNodes(), foreignCordons(), imageDrift(), pinnedToPool(), removedLabels(),
 		permissions(), webhooks(), deprecatedAPIs(), localVolumes(), zonalVolumes(), unboundVolumes(), hostPaths(),
 		externalTrafficLocal(), noEndpoints(), noReadinessProbe(), crashing(), pdbWithoutController(), unhealthyBlocks(),

@@ -18,7 +18,7 @@ func skew() Check {
 }
 
 func findSkew(in Input) []upgrade.Finding {
-	c, migrated := in.Cluster, in.migrated()
+	c, migrated := in.Cluster, in.changed()
 	var found []upgrade.Finding
 	for _, p := range c.Pools {
 		runs, is, advice := p.Version, "runs", "name it in node-pools too"
@@ -36,11 +36,15 @@ func findSkew(in Input) []upgrade.Finding {
 				Problem: fmt.Sprintf("%s %s, %d minors behind the control plane at %s, and nodes may be %d behind", is, runs, behind, c.ControlPlaneVersion, c.Skew),
 			})
 		case ok && runs == p.Version && upgrade.CompareVersions(runs, c.ControlPlaneVersion) > 0:
-			found = append(found, upgrade.Finding{
+			f := upgrade.Finding{
 				Severity: upgrade.Warning, Object: nodePool(p.Name),
 				Problem: fmt.Sprintf("runs %s, newer than the control plane at %s, and nodes must not be newer than it", runs, c.ControlPlaneVersion),
 				Remedy:  gcloud(c, "clusters upgrade", c.Name, "--master --cluster-version", runs),
-			})
+			}
+			if c.Provider == upgrade.SelfManaged {
+				f.Remedy, f.Advice = "", "upgrade the control plane"
+			}
+			found = append(found, f)
 		}
 	}
 	return found

@@ -11,18 +11,24 @@ import (
 
 	"k8s.io/client-go/rest"
 
+	"github.com/upshift-k8s/upshift/internal/engine"
 	"github.com/upshift-k8s/upshift/internal/gke"
 	"github.com/upshift-k8s/upshift/internal/kube"
 	"github.com/upshift-k8s/upshift/internal/preflight"
 	"github.com/upshift-k8s/upshift/internal/runstore"
+	"github.com/upshift-k8s/upshift/internal/selfmanaged"
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
 
 // Target is which cluster, and how it is reached.
 type Target struct {
-	Name gke.Name
+	// Provider is upgrade.GKE or upgrade.SelfManaged; of a self-managed cluster the Name has no more than Cluster.
+	Provider string
+	Name     gke.Name
 	// Kube reaches the cluster's Kubernetes API, nil for the endpoint that GKE tells.
 	Kube *rest.Config
+	// PoolLabel is the label of nodes that names their pool, on a self-managed cluster.
+	PoolLabel string
 	// Endpoint is one of gke.Endpoints, for a nil Kube.
 	Endpoint string
 	// APIs are where Google's APIs are.
@@ -36,9 +42,16 @@ type Target struct {
 // Session is one process's connection to one cluster. Its methods may be called by several goroutines at once.
 type Session struct {
 	target   Target
-	provider *gke.Provider
+	provider provider
 	kube     *rest.Config
 	store    *runstore.Store
+}
+
+// provider is what a session needs of who knows the cluster's pools.
+type provider interface {
+	engine.Provider
+	Cluster(ctx context.Context) (upgrade.Cluster, error)
+	Close() error
 }
 
 // WrongCluster is the error for a kubeconfig that leads to another cluster than the one that is named.
@@ -60,7 +73,13 @@ func (b *BadRequest) Unwrap() error { return b.err }
 // Connect finds out how the cluster is reached, and that it is the one that is meant.
 func Connect(ctx context.Context, t Target) (_ *Session, err error) {
 	s := &Session{target: t}
-	if s.provider, err = gke.Connect(ctx, t.Name, t.APIs, t.UserAgent); err != nil {
+	if t.Provider == upgrade.SelfManaged {
+		s.kube = t.Kube
+		s.provider, err = selfmanaged.Connect(t.Kube, t.Name.Cluster, t.PoolLabel)
+	} else {
+		s.provider, s.kube, err = connectGKE(ctx, t)
+	}
+	if err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -68,20 +87,29 @@ func Connect(ctx context.Context, t Target) (_ *Session, err error) {
 			err = errors.Join(err, s.provider.Close())
 		}
 	}()
-	if s.kube, err = s.reach(ctx); err != nil {
-		return nil, err
-	}
 	if s.store, err = runstore.Open(s.kube, t.Namespace); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
+// connectGKE connects to GKE, and finds out how the cluster's Kubernetes API is reached.
+func connectGKE(ctx context.Context, t Target) (provider, *rest.Config, error) {
+	p, err := gke.Connect(ctx, t.Name, t.APIs, t.UserAgent)
+	if err != nil {
+		return nil, nil, err
+	}
+	config, err := reach(ctx, p, t)
+	if err != nil {
+		return nil, nil, errors.Join(err, p.Close())
+	}
+	return p, config, nil
+}
+
 // reach returns how to reach the cluster's Kubernetes API, and makes sure that it is that cluster's.
-func (s *Session) reach(ctx context.Context) (*rest.Config, error) {
-	t := s.target
+func reach(ctx context.Context, p *gke.Provider, t Target) (*rest.Config, error) {
 	if t.Kube == nil {
-		access, err := s.provider.Access(ctx, t.Endpoint)
+		access, err := p.Access(ctx, t.Endpoint)
 		if err != nil {
 			return nil, err
 		}
@@ -91,7 +119,7 @@ func (s *Session) reach(ctx context.Context) (*rest.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	same, err := s.provider.Recognizes(ctx, t.Kube.Host, ca)
+	same, err := p.Recognizes(ctx, t.Kube.Host, ca)
 	if err != nil {
 		return nil, err
 	}

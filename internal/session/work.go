@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/upshift-k8s/upshift/internal/engine"
+	"github.com/upshift-k8s/upshift/internal/gke"
 	"github.com/upshift-k8s/upshift/internal/kube"
 	"github.com/upshift-k8s/upshift/internal/runstore"
 	"github.com/upshift-k8s/upshift/internal/upgrade"
@@ -138,7 +139,7 @@ type AnotherCluster struct{ Cluster upgrade.Cluster }
 
 func (a *AnotherCluster) Error() string {
 	c := a.Cluster
-	return fmt.Sprintf("the record is about another cluster, projects/%s/locations/%s/clusters/%s: this one was made from a copy of that, or the record was", c.Project, c.Location, c.Name)
+	return fmt.Sprintf("the record is about another cluster, %s: this one was made from a copy of that, or the record was", gke.Name{Project: c.Project, Location: c.Location, Cluster: c.Name})
 }
 
 // Prepare makes sure that the run is of this cluster, and reads the cluster. AnotherCluster is an error.

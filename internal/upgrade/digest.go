@@ -39,6 +39,8 @@ func digest(p Plan, s Snapshot) (string, error) {
 	}
 	// What was asked for is resolved: "latest" and the version that it came to are the same plan.
 	content.Options.Target = ""
+	// Where a process waits for people changes nothing of what is done.
+	content.Options.Wait = ""
 	for _, pp := range p.Pools {
 		// A pool that is left alone is no part of what is done; the new pool of an interrupted run is one.
 		if !pp.Action.Changes() {

@@ -29,6 +29,9 @@ func estimate(p *Plan, s State) {
 			p.Steps[i].Estimate = p.Options.Soak
 		case SurgeFirst:
 			p.Steps[i].Estimate = Seconds(restarts[step.Pool])
+			if pool, _ := p.Pool(step.Pool); step.Node != "" { // a part of the pool
+				p.Steps[i].Estimate /= Seconds(len(pool.Nodes))
+			}
 		case DrainNode:
 			p.Steps[i].Estimate = Seconds(drains[step.Node])
 			if p.Options.Parallel.One() {
@@ -37,7 +40,7 @@ func estimate(p *Plan, s State) {
 		}
 	}
 	for i := range p.Pools {
-		if p.Pools[i].Action == Migrate {
+		if p.Pools[i].Action == Migrate && !p.Pools[i].ByPeople {
 			p.Pools[i].Surge = surge(p.Pools[i], p.Steps)
 		}
 	}

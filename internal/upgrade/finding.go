@@ -31,6 +31,8 @@ type Consent string
 const (
 	AllowBarePods     Consent = "allow-bare-pods"
 	AllowEmptyDirLoss Consent = "allow-emptydir-loss"
+	// AllowControlPlaneDowntime allows that the Kubernetes API is away while its control plane is upgraded.
+	AllowControlPlaneDowntime Consent = "allow-control-plane-downtime"
 )
 
 // Finding is what looking at a cluster before an upgrade turned up.

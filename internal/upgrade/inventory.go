@@ -40,6 +40,7 @@ const (
 	ReadPermissions Source = "own permissions"
 	ReadOperations  Source = "the provider's operations"
 	ReadMaintenance Source = "the maintenance policy"
+	ReadServers     Source = "the versions of the API servers"
 )
 
 // Resources are amounts by resource name: cpu in thousandths of a core, memory and ephemeral-storage in bytes, pods and all others as a count.

@@ -33,6 +33,8 @@ type PoolPlan struct {
 	Why  string `json:"why"`
 	From string `json:"from"`
 	To   string `json:"to"`
+	// ByPeople tells that people upgrade or add the nodes, since they run the cluster themselves.
+	ByPeople bool `json:"byPeople,omitempty"`
 	// NewName is the pool that takes over.
 	NewName string `json:"newName,omitempty"`
 	// Adopt tells that NewName exists already, made by an earlier run.
@@ -57,6 +59,18 @@ type PoolPlan struct {
 	DrainTimeout Seconds         `json:"drainTimeout,omitempty"`
 	Config       json.RawMessage `json:"config,omitempty"`
 }
+
+// NewNodes is how many nodes the pool that takes over has: one in each zone for each of the fullest, or, where people add them, as many as
+// the old one has.
+func (p PoolPlan) NewNodes() int {
+	if p.ByPeople {
+		return len(p.Nodes)
+	}
+	return p.NodesPerZone * len(p.Zones)
+}
+
+// Drains tells that the pool's nodes are drained by Upshift.
+func (p PoolPlan) Drains() bool { return p.Action == Migrate || p.ByPeople && p.Action == Rolling }
 
 func choosePools(pools []Pool, names []string) ([]Pool, error) {
 	if len(names) == 0 {
@@ -93,7 +107,9 @@ func planPool(s Snapshot, o Options, pool Pool, version string) PoolPlan {
 		return p
 	}
 	p.Config = pool.Config
-	if p.Action, p.Why = strategy(o, pool); p.Action == Migrate {
+	if s.Cluster.Provider == SelfManaged {
+		p.byPeople(o, pool)
+	} else if p.Action, p.Why = strategy(o, pool); p.Action == Migrate {
 		p.takeOver(s, pool)
 	}
 	for _, n := range s.State.PoolNodes(pool.Name) {

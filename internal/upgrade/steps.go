@@ -9,8 +9,10 @@ import (
 func steps(p Plan) []Step {
 	list := &stepList{plan: p}
 	for _, pool := range p.Pools {
-		switch pool.Action {
-		case Migrate:
+		switch {
+		case pool.ByPeople:
+			list.byPeople(pool)
+		case pool.Action == Migrate:
 			list.migrate(pool)
 		}
 	}
@@ -84,6 +86,8 @@ func markNoReturn(p *Plan, s State) {
 		switch {
 		case step.Kind == DeletePool:
 			p.Steps[i].NoReturn = fmt.Sprintf("a rollback does not bring %s back", step.Pool)
+		case step.Kind == RetirePool:
+			p.Steps[i].NoReturn = fmt.Sprintf("people may remove the machines of %s from then on", step.Pool)
 		case step.Kind == DrainNode && len(bare[step.Node]) > 0:
 			p.Steps[i].NoReturn = "nothing makes these again: " + firstOf(bare[step.Node], 5)
 		}
