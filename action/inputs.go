@@ -245,14 +245,18 @@ func checkRequired(c config, bad *badInput) {
 	if c.cluster.Cluster == "" && !bad.names("cluster") {
 		bad.add("cluster: missing: want a name, or projects/P/locations/L/clusters/C")
 	}
-	for _, err := range c.options.CheckFor(c.provider, c.poolLabel != "") {
-		if name, _, _ := strings.Cut(err.Error(), ":"); !bad.names(name) && (c.command == "plan" || c.command == "upgrade") {
+	planned := c.command == "plan" || c.command == "upgrade"
+	for _, err := range c.options.CheckFor(c.provider, c.poolLabel != "" || !planned) {
+		if name, _, _ := strings.Cut(err.Error(), ":"); !bad.names(name) {
 			bad.add("%s", err)
 		}
 	}
 	if c.provider == upgrade.SelfManaged {
 		c.checkSelfManaged(bad)
-	} else if c.cluster.Cluster != "" {
+	} else if c.poolLabel != "" {
+		bad.add("pool-label: %q: only a self-managed cluster takes it", c.poolLabel)
+	}
+	if c.provider != upgrade.SelfManaged && c.cluster.Cluster != "" {
 		if c.cluster.Project == "" && !bad.names("project") {
 			bad.add("project: missing: a bare cluster name needs the Google Cloud project, or give cluster as projects/P/locations/L/clusters/C")
 		}

@@ -45,7 +45,7 @@ func (o Options) CheckFor(provider string, labelled bool) []error {
 			add("wait: %q: only a self-managed cluster takes it: elsewhere no person has to act", o.Wait)
 		}
 		if o.Strategy == "rolling" {
-			add(`strategy: "rolling": not supported yet on this provider; want auto, migrate`)
+			add(`strategy: "rolling": not supported yet; want auto, migrate`)
 		}
 		return bad
 	}

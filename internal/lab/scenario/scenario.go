@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -57,6 +58,8 @@ type World struct {
 	Signalled *exec.Cmd
 	At        time.Time
 
+	// own is the cluster that people run themselves, nil if the scenario has none.
+	own      *testbed.Own
 	observer *observer.Observer
 	// held are closed when the requests that hold asked for are held.
 	held []<-chan struct{}
@@ -78,12 +81,14 @@ func Setup(env *testscript.Env, bin string) {
 
 // Commands are the commands.
 func Commands() map[string]func(*testscript.TestScript, bool, []string) {
-	return map[string]func(*testscript.TestScript, bool, []string){
+	all := ownCommands()
+	maps.Copy(all, map[string]func(*testscript.TestScript, bool, []string){
 		"cluster": startCluster, "gke": startGKE, "upshift": RunUpshift, "kubectl": runKubectl, "deploy": deploy, "fault": fault, "calls": calls,
 		"observe": observe, "until": until, "record": record, "signal": signal, "ended": ended, "hold": hold, "held": held, "api": api, "objects": objects,
 		"pool": addPool, "larger": larger, "zone": zone, "user": user, "attacher": attacher, "attached": attached,
 		"deny": deny, "quota": quota,
-	}
+	})
+	return all
 }
 
 // startCluster: "cluster [autoscaling] [no-namespace] [version=V] [nodes=V] [gke=FILE] [pool=FILE]" boots a cluster with a pool of three
