@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -83,11 +82,10 @@ func (p *Provider) askEach(ctx context.Context) ([]string, error) {
 	var asking sync.WaitGroup
 	for i, address := range addresses {
 		asking.Go(func() {
-			config, err := p.direct(address)
-			if err == nil {
-				versions[i], err = p.ask(ctx, config)
-			}
-			if err != nil {
+			one := rest.CopyConfig(p.config)
+			one.Host = "https://" + address // which its certificate is for, too
+			var err error
+			if versions[i], err = p.ask(ctx, one); err != nil {
 				errs[i] = fmt.Errorf("the API server at %s cannot be asked: %w", address, err)
 			}
 		})
@@ -113,20 +111,6 @@ func serverAddresses(slicesOf []discoveryv1.EndpointSlice) []string {
 	}
 	slices.Sort(addresses)
 	return slices.Compact(addresses)
-}
-
-// direct reaches one API server by its address. Its certificate is for the cluster's name as well as for the address, and the former is known to be right.
-func (p *Provider) direct(address string) (*rest.Config, error) {
-	config := rest.CopyConfig(p.config)
-	config.Host = "https://" + address
-	if config.ServerName == "" {
-		host, err := url.Parse(p.config.Host)
-		if err != nil {
-			return nil, err
-		}
-		config.ServerName = host.Hostname()
-	}
-	return config, nil
 }
 
 // ask asks one API server for its version.
