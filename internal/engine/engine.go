@@ -161,7 +161,7 @@ func (e *Engine) takeUp() {
 		e.run.TakenBy(e.Holder)
 	}
 	e.run.State, e.run.FinishedAt, e.run.Waiting, e.run.Next = upgrade.Running, nil, nil, nil
-	e.run.Tasks, e.run.Yielded = nil, false
+	e.run.Yielded = false
 	if e.run.Ending == "" {
 		e.run.Problem = ""
 	}

@@ -39,10 +39,14 @@ func (e *Engine) awaitPeople(ctx context.Context, step upgrade.Step, w wanted) e
 	state := e.Cluster.State()
 	done, missing := w.done(state)
 	if done {
+		e.run.Tasks = nil
 		return nil
 	}
 	task := w.task(state)
 	task.Since = *step.StartedAt
+	if len(e.run.Tasks) > 0 { // told before a pause, or by another process
+		task.Since = e.run.Tasks[0].Since
+	}
 	e.run.Tasks, e.run.Waiting = []upgrade.Task{task}, missing
 	if err := e.save(ctx); err != nil {
 		return err

@@ -73,6 +73,9 @@ func (e *Engine) carryOut(ctx context.Context, steps []upgrade.Step) error {
 	if err := e.awaitAPI(ctx); err != nil {
 		return err
 	}
+	if len(e.run.Tasks) > 0 && e.run.Tasks[0].Step != steps[0].ID {
+		e.run.Tasks = nil // the run does not wait for them any more
+	}
 	if steps[0].Kind == upgrade.DrainNode {
 		return e.drainNodes(ctx, steps, pool)
 	}
