@@ -20,7 +20,7 @@ func (c *command) ask(ctx context.Context) int {
 	if why := session.NothingTo(verb, run); why != nil {
 		return c.out.fail(exitBlocked, "nothing to "+verb, why)
 	}
-	if verb == "pause" && run.State == upgrade.Paused {
+	if verb == "pause" && run.State == upgrade.Paused && !run.Yielded {
 		c.out.run(run)
 		return c.out.done(run, "Run %s is paused already.", run.ID)
 	}

@@ -250,7 +250,7 @@ func (e *Engine) uncordonNode(ctx context.Context, step upgrade.Step, pool upgra
 	done, err := e.until(ctx, rejoinTimeout, func() bool {
 		state := e.Cluster.State()
 		missing = e.rejoining(state, step, pool, ready)
-		if text := reasons(missing); text != told && text != "" && !state.Away {
+		if text := reasons(missing); text != told && slices.ContainsFunc(missing, blocks) && !state.Away {
 			e.progress(step)("waits for " + text)
 			told = text
 		}

@@ -121,10 +121,12 @@ func TestPeopleUpgradeNodesOneAfterTheOther(t *testing.T) {
 		if err := goOn(t.Context(), c, run, obedient(c)); err != nil {
 			t.Fatal(err)
 		}
-		want := []string{"cordon old-0", "evict web-0", "uncordon old-0", "cordon old-1", "evict web-1", "evict web-0x", "uncordon old-1"}
-		got := slices.DeleteFunc(slices.Clone(c.calls), func(call string) bool { return strings.HasPrefix(call, "uncordon") && slices.Index(c.calls, call) < 0 })
-		if diff := cmp.Diff(want, got[:len(want)]); diff != "" {
-			t.Error(diff, kinds(run))
+		if len(c.calls) > 6 {
+			slices.Sort(c.calls[4:6]) // both pods are on the second node by then, and which goes first is nobody's business
+		}
+		want := []string{"cordon old-0", "evict web-0", "uncordon old-0", "cordon old-1", "evict web-0x", "evict web-1", "uncordon old-1"}
+		if diff := cmp.Diff(want, c.calls[:min(len(want), len(c.calls))]); diff != "" {
+			t.Error(diff, c.calls)
 		}
 		if run.State != upgrade.Succeeded || run.NodesDrained != 2 || len(run.Tasks) != 0 || len(run.Waiting) != 0 || time.Since(start) < 20*time.Minute {
 			t.Errorf("run: %+v", run)
