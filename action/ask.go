@@ -65,7 +65,7 @@ func (c *command) bindPod(ctx context.Context, run *upgrade.Run) error {
 	if u.Force.IsZero() {
 		return nil
 	}
-	state, err := c.cluster.State(ctx, run.Plan.Cluster.PoolLabel)
+	state, err := c.cluster.State(ctx, run.Plan.Cluster)
 	if err != nil {
 		return err
 	}

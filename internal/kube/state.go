@@ -84,9 +84,9 @@ func get[T any](l listers, k kind, name cache.ObjectName) (T, bool) {
 	return typed, ok
 }
 
-func readNode(n *corev1.Node, poolLabel string) upgrade.Node {
+func readNode(n *corev1.Node, pools Pools) upgrade.Node {
 	node := upgrade.Node{
-		Name: n.Name, Pool: poolOf(n.Labels, poolLabel), Zone: n.Labels[corev1.LabelTopologyZone],
+		Name: n.Name, Pool: pools.of(n.Labels), Zone: n.Labels[corev1.LabelTopologyZone],
 		Version:       strings.TrimPrefix(n.Status.NodeInfo.KubeletVersion, "v"),
 		Unschedulable: n.Spec.Unschedulable, CordonedBy: n.Annotations[cordonedBy],
 		Allocatable: readResources(n.Status.Allocatable),
@@ -99,12 +99,25 @@ func readNode(n *corev1.Node, poolLabel string) upgrade.Node {
 	return node
 }
 
-// poolOf is the pool that a node is in by its labels. The nodes of a control plane, where a cluster shows any, are one of their own.
-func poolOf(labels map[string]string, poolLabel string) string {
-	if _, ok := labels[controlPlaneRole]; ok {
+// Pools says which nodes belong together.
+type Pools struct {
+	// Label is the label of nodes whose value is the name of their pool.
+	Label string
+	// ControlPlane tells that the nodes of the control plane, which the cluster shows, are a pool of their own, whatever they are labelled.
+	ControlPlane bool
+}
+
+// PoolsOf is how a cluster's provider tells its pools apart.
+func PoolsOf(c upgrade.Cluster) Pools {
+	return Pools{Label: c.PoolLabel, ControlPlane: c.Provider == upgrade.SelfManaged}
+}
+
+// of is the pool of a node with the labels.
+func (p Pools) of(labels map[string]string) string {
+	if _, ok := labels[controlPlaneRole]; ok && p.ControlPlane {
 		return upgrade.ControlPlanePool
 	}
-	return labels[poolLabel]
+	return labels[p.Label]
 }
 
 // controlPlaneRole is the label of nodes that run a control plane.

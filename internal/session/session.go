@@ -146,7 +146,7 @@ func (s *Session) Plan(ctx context.Context, o upgrade.Options) (upgrade.Plan, er
 	}
 	reading, done := context.WithCancel(ctx)
 	defer done()
-	watched, err := kube.Watch(reading, s.kube, cluster.PoolLabel)
+	watched, err := kube.Watch(reading, s.kube, kube.PoolsOf(cluster))
 	if err != nil {
 		return upgrade.Plan{}, err
 	}
@@ -171,11 +171,11 @@ func (s *Session) build(ctx context.Context, cluster upgrade.Cluster, watched *k
 	return plan, nil
 }
 
-// State reads what the Kubernetes API knows. PoolLabel is the label of nodes that names their pool.
-func (s *Session) State(ctx context.Context, poolLabel string) (upgrade.State, error) {
+// State reads what the Kubernetes API knows of a cluster of which the provider has told before.
+func (s *Session) State(ctx context.Context, c upgrade.Cluster) (upgrade.State, error) {
 	ctx, done := context.WithCancel(ctx)
 	defer done() // the caches are full, and what comes later is not asked for
-	cluster, err := kube.Watch(ctx, s.kube, poolLabel)
+	cluster, err := kube.Watch(ctx, s.kube, kube.PoolsOf(c))
 	if err != nil {
 		return upgrade.State{}, err
 	}

@@ -81,21 +81,21 @@ func (w *Work) Plan(ctx context.Context, o upgrade.Options) (upgrade.Plan, error
 	if err != nil {
 		return upgrade.Plan{}, err
 	}
-	if err := w.watch(ctx, cluster.PoolLabel); err != nil {
+	if err := w.watch(ctx, cluster); err != nil {
 		return upgrade.Plan{}, err
 	}
 	return w.session.build(ctx, cluster, w.cluster, o)
 }
 
 // watch fills the caches, once. They are kept up to date until the right is lost.
-func (w *Work) watch(ctx context.Context, poolLabel string) error {
+func (w *Work) watch(ctx context.Context, c upgrade.Cluster) error {
 	if w.cluster != nil {
 		return nil
 	}
 	// The caches outlive ctx, if it is shorter than the work, but filling them does not.
 	kept, drop := context.WithCancel(w.lock.Context())
 	unless := context.AfterFunc(ctx, drop)
-	cluster, err := kube.Watch(kept, w.session.kube, poolLabel) //nolint:contextcheck // the caches last as long as the work
+	cluster, err := kube.Watch(kept, w.session.kube, kube.PoolsOf(c)) //nolint:contextcheck // the caches last as long as the work
 	if !unless() && err == nil {
 		err = context.Cause(ctx)
 	}
@@ -147,7 +147,7 @@ func (w *Work) Prepare(ctx context.Context, run *upgrade.Run) error {
 	if c, name := run.Plan.Cluster, w.session.target.Name; c.Project != name.Project || c.Location != name.Location || c.Name != name.Cluster {
 		return &AnotherCluster{c}
 	}
-	return w.watch(ctx, run.Plan.Cluster.PoolLabel)
+	return w.watch(ctx, run.Plan.Cluster)
 }
 
 // CarryOut carries out what is left of a run that was prepared or planned here, and first what a person asks, if anything. The run says
