@@ -388,3 +388,43 @@ func TestThatPeopleAreAwaitedIsToldNowAndThen(t *testing.T) {
 		}
 	})
 }
+
+// TestTheNextNodeWaitsUntilTheOneBeforeIsAsItWas: a DaemonSet's pod that is not up on the node, and a workload that has lost a pod meanwhile.
+func TestTheNextNodeWaitsUntilTheOneBeforeIsAsItWas(t *testing.T) {
+	for name, missing := range map[string]func(c *cluster, there bool){
+		"its own pods": func(c *cluster, there bool) {
+			c.state.Pods = slices.DeleteFunc(slices.Clone(c.state.Pods), func(p upgrade.Pod) bool { return p.UID == "agent" })
+			c.state.Pods = append(c.state.Pods, upgrade.Pod{Name: "agent", UID: "agent", Node: "old-0", Workload: upgrade.Ref{Kind: "DaemonSet", UID: "agents"}, Ready: there})
+		},
+		"a workload": func(c *cluster, there bool) {
+			c.state.Pods = slices.Clone(c.state.Pods)
+			for i, p := range c.state.Pods {
+				if p.UID == "web-1" {
+					c.state.Pods[i].Ready = there
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := own(3)
+				run := ownRun(t, c, nil)
+				err := goOn(t.Context(), c, run, people(c, func(task upgrade.Task) func() {
+					return func() {
+						if c.upgrades(task.Node); task.Node == "old-0" {
+							missing(c, false)
+						}
+					}
+				}))
+				var paused *Paused
+				if !errors.As(err, &paused) || !strings.Contains(paused.Problem, "node old-0 is upgraded, and not all is as it was before") || len(paused.Waiting) == 0 || count(c.calls, "cordon old-1") != 0 {
+					t.Fatalf("error %v, calls %v", err, c.calls)
+				}
+				c.change(func() { missing(c, true) })
+				if err := goOn(t.Context(), c, run, obedient(c)); err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
