@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -135,5 +136,32 @@ func TestABadConfigurationNamesAllThatIsWrong(t *testing.T) {
 	}
 	if _, err := readConfig("", environment()); err == nil || !strings.Contains(err.Error(), "--config FILE, or UPSHIFT_CONFIG=FILE") {
 		t.Errorf("no configuration: %v", err)
+	}
+}
+
+// TestAClusterThatPeopleRun is reached by its kubeconfig, and goes to its control plane's version unless something else is said.
+func TestAClusterThatPeopleRun(t *testing.T) {
+	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(kubeconfig, []byte(`{apiVersion: v1, kind: Config, current-context: c, clusters: [{name: c, cluster: {server: "https://127.0.0.1:1"}}], contexts: [{name: c, context: {cluster: c}}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf("channels: [C0OPS]\napprovers: {users: [U0BOB]}\nclusters:\n- {name: own, provider: self-managed, kubeconfig: %q, pool-label: example.com/pool}\n", kubeconfig)
+	c, err := read(t, text, environment())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if own := c.clusters[0]; own.provider != upgrade.SelfManaged || own.poolLabel != "example.com/pool" || own.options.Target != "control-plane" || own.kube == nil {
+		t.Errorf("%+v", own)
+	}
+	for change, want := range map[string]string{
+		"defaults: {wait: exit}":             `cluster own: defaults: wait: "exit": the bot waits for people by itself; want hold`,
+		"defaults: {strategy: migrate}":      `cluster own: defaults: strategy: "migrate": needs new-pool`,
+		"project: p, location: l":            "cluster own: project, location: a self-managed cluster has none; leave them out",
+		"defaults: {new-pool: a b}":          `cluster own: defaults: new-pool: "a b": want the name of a pool`,
+		"defaults: {target-version: latest}": `cluster own: defaults: target-version: "latest": a self-managed cluster has nobody who offers versions`,
+	} {
+		if _, err := read(t, strings.Replace(text, "pool}", "pool, "+change+"}", 1), environment()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", change, err, want)
+		}
 	}
 }
