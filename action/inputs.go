@@ -295,8 +295,8 @@ func (b *badInput) names(input string) bool {
 	return slices.ContainsFunc(b.problems, func(p string) bool { return strings.HasPrefix(p, input+": ") })
 }
 
-// oneOf accepts the words in accepted. Those in soon are part of the design and not built yet.
-func oneOf(field func(*config) *string, accepted []string, soon ...string) func(*config, string) error {
+// oneOf accepts the words in accepted.
+func oneOf(field func(*config) *string, accepted []string) func(*config, string) error {
 	return func(c *config, v string) error {
 		if slices.Contains(accepted, v) {
 			if field != nil {
@@ -304,11 +304,7 @@ func oneOf(field func(*config) *string, accepted []string, soon ...string) func(
 			}
 			return nil
 		}
-		want := strings.Join(accepted, ", ")
-		if slices.Contains(soon, v) {
-			return fmt.Errorf("not supported yet; want %s", want)
-		}
-		return fmt.Errorf("want %s", want)
+		return fmt.Errorf("want %s", strings.Join(accepted, ", "))
 	}
 }
 

@@ -187,7 +187,7 @@ func (e *Engine) awaitNode(ctx context.Context, step upgrade.Step, pool upgrade.
 			return false, missing
 		},
 		task: func(state upgrade.State) upgrade.Task {
-			return upgrade.UpgradeTask(step, pool, e.run.Plan.Cluster.PoolLabel, firstServer(state, pool))
+			return upgrade.InPlaceTask(step, pool, e.run.Plan.Cluster.PoolLabel, firstServer(state, pool))
 		},
 	})
 	if err == nil && replacement != "" {

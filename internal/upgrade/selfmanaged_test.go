@@ -171,7 +171,7 @@ func TestTheQuorumOfEtcd(t *testing.T) {
 
 func TestTasksAreExact(t *testing.T) {
 	pool := PoolPlan{Name: "workers", To: "1.34.2+k3s1", NewName: "green", ByPeople: true, Nodes: []string{"a", "b"}}
-	got := strings.Join(UpgradeTask(NewStep(AwaitNode, "workers", "a"), pool, "pool", false).Commands, "\n")
+	got := strings.Join(InPlaceTask(NewStep(AwaitNode, "workers", "a"), pool, "pool", false).Commands, "\n")
 	want := `ssh a
 sudo sed -i -E 's#/v1\.[0-9]+/#/v1.34/#' /etc/apt/sources.list.d/kubernetes.list
 sudo apt-get update && sudo apt-get install -y --allow-change-held-packages kubeadm='1.34.2-*'

@@ -22,8 +22,8 @@ type Task struct {
 	Since time.Time `json:"since,omitzero"`
 }
 
-// UpgradeTask is to upgrade a node of the pool. First tells that it is the first of a control plane that gets the version.
-func UpgradeTask(step Step, pool PoolPlan, poolLabel string, first bool) Task {
+// InPlaceTask is to upgrade a node of the pool. First tells that it is the first of a control plane that gets the version.
+func InPlaceTask(step Step, pool PoolPlan, poolLabel string, first bool) Task {
 	t := Task{Step: step.ID, Node: step.Node}
 	if pool.Name == ControlPlanePool {
 		t.What = fmt.Sprintf("upgrade control-plane node %s to %s: its API server and its kubelet", step.Node, pool.To)
