@@ -20,7 +20,7 @@ func (c *command) ask(ctx context.Context) int {
 	if why := session.NothingTo(verb, run); why != nil {
 		return c.out.fail(exitBlocked, "nothing to "+verb, why)
 	}
-	if verb == "pause" && run.State == upgrade.Paused {
+	if verb == "pause" && run.State == upgrade.Paused && !run.Yielded {
 		c.out.run(run)
 		return c.out.done(run, "Run %s is paused already.", run.ID)
 	}
@@ -65,7 +65,7 @@ func (c *command) bindPod(ctx context.Context, run *upgrade.Run) error {
 	if u.Force.IsZero() {
 		return nil
 	}
-	state, err := c.cluster.State(ctx, run.Plan.Cluster.PoolLabel)
+	state, err := c.cluster.State(ctx, run.Plan.Cluster)
 	if err != nil {
 		return err
 	}

@@ -75,7 +75,7 @@ type command struct {
 // connect finds out how the cluster is reached, and that it is the one that is meant.
 func (c *command) connect(ctx context.Context) (err error) {
 	c.cluster, err = session.Connect(ctx, session.Target{
-		Name: c.cfg.cluster, Kube: c.cfg.kube, Endpoint: c.cfg.endpoint, APIs: c.cfg.apis,
+		Provider: c.cfg.provider, PoolLabel: c.cfg.poolLabel, Name: c.cfg.cluster, Kube: c.cfg.kube, Endpoint: c.cfg.endpoint, APIs: c.cfg.apis,
 		Namespace: c.cfg.namespace, UserAgent: userAgent(),
 	})
 	return err

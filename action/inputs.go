@@ -23,6 +23,8 @@ import (
 // config is what the inputs come to.
 type config struct {
 	command        string
+	provider       string
+	poolLabel      string
 	cluster        gke.Name
 	options        upgrade.Options
 	granted        []upgrade.Consent
@@ -55,15 +57,15 @@ type input struct {
 func inputs() []input {
 	return []input{
 		{"command", "plan", "what to do: " + strings.Join(commands, ", "), oneOf(func(c *config) *string { return &c.command }, commands)},
-		{"provider", "gke", "who runs the cluster: gke", oneOf(nil, []string{"gke"}, "self-managed")},
-		{"cluster", "", "the cluster's name, or projects/P/locations/L/clusters/C; required", setCluster},
+		{"provider", "gke", "who runs the cluster: gke, or self-managed (you do)", oneOf(func(c *config) *string { return &c.provider }, []string{upgrade.GKE, upgrade.SelfManaged})},
+		{"cluster", "", "the cluster's name, or projects/P/locations/L/clusters/C; of a self-managed one the name that its record has; required", setCluster},
 		{"project", "", "the Google Cloud project, for a bare cluster name", func(c *config, v string) error { return part(&c.cluster.Project, v, gke.CheckProject) }},
 		{"location", "", "the cluster's region or zone, for a bare cluster name", func(c *config, v string) error { return part(&c.cluster.Location, v, gke.CheckLocation) }},
 		{"target-version", "", "the version to go to: " + upgrade.TargetForms + "; required for plan and upgrade", option("target-version")},
 		{"scope", "all", "what is upgraded: all (the control plane if it is older than the target, then the nodes), control-plane or nodes", option("scope")},
 		{"node-pools", "", "names of node pools, by comma or line, in that order; default: all", option("node-pools")},
 		{"pools", "", "YAML, for each pool by its name what it has of its own: " + strings.Join(upgrade.PoolOptionNames, ", "), setPools},
-		{"strategy", "auto", "how nodes are upgraded: migrate (to a new pool), rolling (GKE replaces the pool's nodes one after another), blue-green (GKE makes a second set of nodes in the pool), or auto (blue-green for pools that Terraform or Config Connector manages, rolling for patch upgrades, else migrate)", option("strategy")},
+		{"strategy", "auto", "how nodes are upgraded: migrate (to a new pool), rolling (GKE replaces the pool's nodes one after another), blue-green (GKE makes a second set of nodes in the pool), or auto (blue-green for pools that Terraform or Config Connector manages, rolling for patch upgrades, else migrate); self-managed: rolling, or migrate with new-pool", option("strategy")},
 		{"max-parallel-drains", "1", "how many nodes are drained at once: a number of nodes (1: one after the other), or auto (all of a pool, while no more than a quarter of all pods concerned are away, which holds with auto alone); PodDisruptionBudgets hold either way, and a workload without one misses a quarter of its pods at most, or one", option("max-parallel-drains")},
 		{"max-surge", "1", "rolling: how many nodes GKE may make beyond a pool's size, 0 to 20", option("max-surge")},
 		{"max-unavailable", "0", "rolling: how many of a pool's nodes may be away at once, 0 to 20; with max-surge 20 at most", option("max-unavailable")},
@@ -75,7 +77,7 @@ func inputs() []input {
 		{"jobs", "wait", "what a drain does with running Jobs: wait (until they finish, or drain-timeout pauses the run) or evict (they begin anew elsewhere)", option("jobs")},
 		{"surge-first", "singletons", "which Deployments are restarted before the drains, so that their new pods are Ready before the old ones end: singletons (those that an eviction would cut off, and those that their PodDisruptionBudgets never let be evicted), deployments (every one that can be) or none", option("surge-first")},
 		{"allow-bare-pods", "false", "consent to lose pods that no controller manages: true or false", consent(upgrade.AllowBarePods)},
-		{"allow-control-plane-downtime", "false", "consent to the Kubernetes API being away while a zonal control plane is upgraded: true or false", consent(upgrade.AllowControlPlaneDowntime)},
+		{"allow-control-plane-downtime", "false", "consent to the Kubernetes API being away while its control plane is upgraded: true or false", consent(upgrade.AllowControlPlaneDowntime)},
 		{"allow-emptydir-loss", "true", "consent to lose what pods keep in emptyDir volumes: true or false", consent(upgrade.AllowEmptyDirLoss)},
 		{"accept", "", "findings that are known and accepted, a line each: " + upgrade.WaiverForm, setAccept},
 		{"maintenance", "respect", "what the cluster's maintenance windows and exclusions mean: respect (start only in a window and outside of exclusions, and no node that would not be done before that ends: the run pauses then) or ignore", option("maintenance")},
@@ -84,6 +86,9 @@ func inputs() []input {
 		{"fail-on", "blocker", "which findings make plan exit with 3: blocker, warning or never", oneOf(func(c *config) *string { return &c.failOn }, []string{"blocker", "warning", "never"})},
 		{"kubeconfig", "", "path of a kubeconfig; default: $KUBECONFIG, or the endpoint that GKE tells, with application-default credentials", setKubeconfig},
 		{"endpoint", "auto", "which of the cluster's endpoints to use without a kubeconfig: auto, dns, private or public", oneOf(func(c *config) *string { return &c.endpoint }, gke.Endpoints)},
+		{"pool-label", "", "self-managed: the label of nodes whose value is the name of their pool; required, unless node-pools is control-plane", setPoolLabel},
+		{"new-pool", "", "self-managed: the pool that takes over, to which you add machines", option("new-pool")},
+		{"wait", "", "self-managed: what a run does where people have to act: hold (wait, and go on by itself; the default) or exit (end with 4, and go on with the next upgrade)", option("wait")},
 		{"unblock", "", "for unblock: " + upgrade.UnblockForms, setUnblock},
 		{"namespace", "upshift", "the namespace in the cluster where runs are recorded", setNamespace},
 		{"report-dir", "", "where plan.json and run.json go; default: nowhere", func(c *config, v string) error { c.reportDir = v; return nil }},
@@ -92,7 +97,7 @@ func inputs() []input {
 
 // later are inputs that the design has and the code does not honour yet. Ignoring one could do harm, so it is refused.
 var later = []string{
-	"approval", "pool-label", "new-pool", "wait", "probe",
+	"approval", "probe",
 	"github-token", "comment", "deployment", "slack-bot-token", "slack-channel",
 }
 
@@ -253,7 +258,18 @@ func checkRequired(c config, bad *badInput) {
 	if c.cluster.Cluster == "" && !bad.names("cluster") {
 		bad.add("cluster: missing: want a name, or projects/P/locations/L/clusters/C")
 	}
-	if c.cluster.Cluster != "" {
+	planned := c.command == "plan" || c.command == "upgrade"
+	for _, err := range c.options.CheckFor(c.provider, c.poolLabel != "" || !planned) {
+		if name, _, _ := strings.Cut(err.Error(), ":"); !bad.names(name) {
+			bad.add("%s", err)
+		}
+	}
+	if c.provider == upgrade.SelfManaged {
+		c.checkSelfManaged(bad)
+	} else if c.poolLabel != "" {
+		bad.add("pool-label: %q: only a self-managed cluster takes it", c.poolLabel)
+	}
+	if c.provider != upgrade.SelfManaged && c.cluster.Cluster != "" {
 		if c.cluster.Project == "" && !bad.names("project") {
 			bad.add("project: missing: a bare cluster name needs the Google Cloud project, or give cluster as projects/P/locations/L/clusters/C")
 		}
@@ -272,13 +288,28 @@ func checkRequired(c config, bad *badInput) {
 	}
 }
 
+// checkSelfManaged looks at what only a cluster that people run themselves needs, or cannot have.
+func (c config) checkSelfManaged(bad *badInput) {
+	if c.kube == nil && !bad.names("kubeconfig") {
+		bad.add("kubeconfig: missing: a self-managed cluster is reached by a kubeconfig alone: want its path, here or in KUBECONFIG")
+	}
+	for _, in := range []struct{ name, value string }{{"project", c.cluster.Project}, {"location", c.cluster.Location}} {
+		if in.value != "" {
+			bad.add("%s: %q: a self-managed cluster has none; leave it out", in.name, in.value)
+		}
+	}
+	if c.endpoint != "auto" && !bad.names("endpoint") {
+		bad.add("endpoint: %q: a self-managed cluster is reached where its kubeconfig says; leave it out", c.endpoint)
+	}
+}
+
 // names tells whether an input is said to be bad already.
 func (b *badInput) names(input string) bool {
 	return slices.ContainsFunc(b.problems, func(p string) bool { return strings.HasPrefix(p, input+": ") })
 }
 
-// oneOf accepts the words in accepted. Those in soon are part of the design and not built yet.
-func oneOf(field func(*config) *string, accepted []string, soon ...string) func(*config, string) error {
+// oneOf accepts the words in accepted.
+func oneOf(field func(*config) *string, accepted []string) func(*config, string) error {
 	return func(c *config, v string) error {
 		if slices.Contains(accepted, v) {
 			if field != nil {
@@ -286,11 +317,7 @@ func oneOf(field func(*config) *string, accepted []string, soon ...string) func(
 			}
 			return nil
 		}
-		want := strings.Join(accepted, ", ")
-		if slices.Contains(soon, v) {
-			return fmt.Errorf("not supported yet; want %s", want)
-		}
-		return fmt.Errorf("want %s", want)
+		return fmt.Errorf("want %s", strings.Join(accepted, ", "))
 	}
 }
 
@@ -337,6 +364,11 @@ func setAccept(c *config, v string) error {
 		return err
 	}
 	return preflight.CheckWaivers(c.options.Accept)
+}
+
+func setPoolLabel(c *config, v string) error {
+	c.poolLabel = v
+	return upgrade.CheckPoolLabel(v)
 }
 
 func setNamespace(c *config, v string) error {

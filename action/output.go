@@ -93,7 +93,7 @@ func (o *output) setJSON(name string, value any) {
 // plan prints the plan everywhere.
 func (o *output) plan(p upgrade.Plan, cfg config, api string) error {
 	view := report.Look(p, cfg.granted)
-	for _, l := range view.Text(fmt.Sprintf("%s of GKE, and the Kubernetes API at %s", p.Cluster.Name, api)) {
+	for _, l := range view.Text(report.Sources(p.Cluster, api)) {
 		o.line("%s", l)
 	}
 	summary, err := view.Markdown()
@@ -171,6 +171,7 @@ func (o *output) endRun(run *upgrade.Run, err error, first *upgrade.Request) int
 	for _, w := range run.Waiting {
 		o.line("Waiting for %s", w)
 	}
+	o.tasks(run)
 	for _, n := range run.Next {
 		o.line("Next: %s", n)
 	}
@@ -220,11 +221,14 @@ func (o *output) results(run *upgrade.Run) {
 	o.set("pods-moved", fmt.Sprint(run.PodsMoved()))
 	o.setJSON("replaced-pools", run.ReplacedPools)
 	o.set("duration-seconds", fmt.Sprint(int(report.Took(run, time.Now()).Seconds())))
-	next := run.Next
-	if next == nil {
-		next = []string{}
+	switch {
+	case len(run.Tasks) > 0:
+		o.setJSON("next", run.Tasks)
+	case run.Next == nil:
+		o.setJSON("next", []string{})
+	default:
+		o.setJSON("next", run.Next)
 	}
-	o.setJSON("next", next)
 }
 
 // unfinished tells that a plan is that of a run that is not over.
@@ -279,8 +283,23 @@ func (o *output) run(run *upgrade.Run) {
 	for _, a := range run.Approvals {
 		o.line("Approved by %s at %s (%s)", a.By, a.At.UTC().Format(time.RFC3339), a.Where)
 	}
+	o.tasks(run)
 	for _, n := range run.Next {
 		o.line("Next: %s", n)
+	}
+}
+
+// tasks prints what people have to do on machines.
+func (o *output) tasks(run *upgrade.Run) {
+	for _, t := range run.Tasks {
+		since := ""
+		if !t.Since.IsZero() {
+			since = ", waited for since " + t.Since.UTC().Format(time.RFC3339)
+		}
+		o.line("To do: %s%s", t.What, since)
+		for _, c := range t.Commands {
+			o.line("         %s", c)
+		}
 	}
 }
 

@@ -90,7 +90,7 @@ func (c *command) upgrade(ctx context.Context) int {
 				c.out.line("Note     the last run, %s, cannot be kept under its own name: %s", recorded.ID, err)
 			}
 			return c.startRun(ctx, work)
-		case recorded.State == upgrade.Paused:
+		case recorded.State == upgrade.Paused && !recorded.Yielded:
 			c.out.run(recorded)
 			return c.out.fail(exitPaused, "paused, a person is needed", fmt.Errorf("run %s is paused (%s): upshift resume, unblock, rollback or cancel", recorded.ID, recorded.Problem))
 		}
@@ -215,6 +215,7 @@ func (c *command) tellIgnored(run *upgrade.Run) {
 		{"new-pool-size", asked.Size, cmp.Or(recorded.Size, upgrade.SizeSame)}, {"maintenance", asked.Maintenance, cmp.Or(recorded.Maintenance, upgrade.IgnoreMaintenance)},
 		{"pools", pools(asked), pools(recorded)},
 		{"on-failure", asked.OnFailure, recorded.OnFailure}, {"jobs", asked.Jobs, cmp.Or(recorded.Jobs, upgrade.WaitForJobs)},
+		{"new-pool", asked.NewPool, recorded.NewPool}, {"wait", cmp.Or(asked.Wait, upgrade.WaitHold), cmp.Or(recorded.Wait, upgrade.WaitHold)},
 	} {
 		if o.ask != o.have {
 			c.out.line("Note     %s: %v does not apply: run %s began with %v, and goes on with it", o.input, o.ask, run.ID, o.have)

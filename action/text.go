@@ -14,6 +14,7 @@ func usage(w io.Writer) {
 	fmt.Fprint(w, "upshift upgrades a Kubernetes cluster, control plane and node pools, without downtime.\n\n"+
 		"  upshift plan    --cluster C --project P --location L --target-version V\n"+
 		"  upshift upgrade --cluster C --project P --location L --target-version V\n"+
+		"  upshift upgrade --provider self-managed --cluster C --kubeconfig F --pool-label L --target-version V\n"+
 		"  upshift status|pause|resume|cancel|rollback|unblock --cluster C --project P --location L\n\n"+
 		"Every input of the Action is a flag, or a variable INPUT_NAME:\n\n")
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -33,7 +34,7 @@ func what(s upgrade.Step) string {
 	if s.Kind == upgrade.UpgradeControlPlane {
 		return "to " + s.Version
 	}
-	return s.Pool
+	return or(s.Node, s.Pool)
 }
 
 // event prints one event in the log.
@@ -81,6 +82,14 @@ func (o *output) event(e upgrade.Event) {
 		o.line("%s   gone:    %s/%s%s after %s%s", at, e.Pod.Namespace, e.Pod.Name, from, took, how)
 	case upgrade.PodReplaced:
 		o.line("%s   Ready:   %s/%s on %s after %s (%s)", at, e.Pod.Namespace, e.Pod.Name, e.Node, took, e.Workload)
+	case upgrade.PeopleAwaited:
+		o.line("%s people have to act: %s", at, e.Task.What)
+		for _, c := range e.Task.Commands {
+			o.line("%s     %s", at, c)
+		}
+		for _, w := range e.Waiting {
+			o.line("%s   seen:    %s", at, w)
+		}
 	case upgrade.DrainWaits:
 		for _, w := range e.Waiting {
 			o.line("%s   waiting: %s", at, w)

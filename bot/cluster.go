@@ -75,6 +75,9 @@ func (c *cluster) summary() string {
 	run := c.last
 	c.mu.Unlock()
 	text := fmt.Sprintf("%s (GKE, project %s, %s): ", c.name(), c.cfg.name.Project, c.cfg.name.Location)
+	if c.cfg.provider == upgrade.SelfManaged {
+		text = c.name() + " (self-managed): "
+	}
 	if run == nil {
 		return text + "no run is known"
 	}
@@ -89,7 +92,7 @@ func (c *cluster) connected(ctx context.Context) (*session.Session, error) {
 		return c.session, nil
 	}
 	s, err := session.Connect(ctx, session.Target{
-		Name: c.cfg.name, Kube: c.cfg.kube, Endpoint: c.cfg.endpoint, APIs: c.apis, Namespace: c.cfg.namespace, UserAgent: userAgent(),
+		Provider: c.cfg.provider, PoolLabel: c.cfg.poolLabel, Name: c.cfg.name, Kube: c.cfg.kube, Endpoint: c.cfg.endpoint, APIs: c.apis, Namespace: c.cfg.namespace, UserAgent: userAgent(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("%s cannot be reached: %w", c.name(), err)

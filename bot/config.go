@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -54,6 +55,7 @@ type fileCluster struct {
 	Project    string `json:"project"`
 	Location   string `json:"location"`
 	Kubeconfig string `json:"kubeconfig"`
+	PoolLabel  string `json:"pool-label"`
 	Endpoint   string `json:"endpoint"`
 	Namespace  string `json:"namespace"`
 	rules
@@ -82,6 +84,8 @@ const (
 
 // clusterConfig is one cluster, and who may do what with it.
 type clusterConfig struct {
+	provider  string
+	poolLabel string
 	name      gke.Name
 	kube      *rest.Config
 	endpoint  string
@@ -184,6 +188,7 @@ var (
 // newCluster completes a cluster from the top of the file.
 func newCluster(top rules, f fileCluster, where string, bad *problems) clusterConfig {
 	c := clusterConfig{
+		provider: cmp.Or(f.Provider, upgrade.GKE), poolLabel: f.PoolLabel,
 		name: gke.Name{Project: f.Project, Location: f.Location, Cluster: f.Name}, endpoint: f.Endpoint, namespace: f.Namespace,
 		channels: f.Channels, approvers: f.Approvers, quorum: 1, expiry: defaultExpiry,
 	}
@@ -193,16 +198,7 @@ func newCluster(top rules, f fileCluster, where string, bad *problems) clusterCo
 	case slices.Contains(slack.Verbs, slack.Verb(f.Name)):
 		bad.add("%s: name: %q is a word of the command /upgrade", where, f.Name)
 	}
-	switch f.Provider {
-	case "", "gke":
-	case "self-managed":
-		bad.add("%s: provider: %q: not supported yet; want gke", where, f.Provider)
-	default:
-		bad.add("%s: provider: %q: want gke", where, f.Provider)
-	}
-	if f.Project == "" || f.Location == "" {
-		bad.add("%s: project, location: want the Google Cloud project, and the cluster's region or zone", where)
-	}
+	c.checkProvider(f, where, bad)
 	if c.endpoint == "" {
 		c.endpoint = "auto"
 	}
@@ -220,7 +216,35 @@ func newCluster(top rules, f fileCluster, where string, bad *problems) clusterCo
 	}
 	c.setRules(top, f.rules, where, bad)
 	c.setOptions(top.Defaults, f.Defaults, where, bad)
+	for _, err := range c.options.CheckFor(c.provider, c.poolLabel != "") {
+		bad.add("%s: defaults: %w", where, err)
+	}
 	return c
+}
+
+// checkProvider looks at what depends on who runs the cluster.
+func (c *clusterConfig) checkProvider(f fileCluster, where string, bad *problems) {
+	switch c.provider {
+	case upgrade.GKE:
+		if f.Project == "" || f.Location == "" {
+			bad.add("%s: project, location: want the Google Cloud project, and the cluster's region or zone", where)
+		}
+		if f.PoolLabel != "" {
+			bad.add("%s: pool-label: %q: only a self-managed cluster takes it", where, f.PoolLabel)
+		}
+	case upgrade.SelfManaged:
+		if f.Project != "" || f.Location != "" {
+			bad.add("%s: project, location: a self-managed cluster has none; leave them out", where)
+		}
+		if f.Kubeconfig == "" {
+			bad.add("%s: kubeconfig: missing: a self-managed cluster is reached by a kubeconfig alone", where)
+		}
+		if err := upgrade.CheckPoolLabel(f.PoolLabel); f.PoolLabel != "" && err != nil {
+			bad.add("%s: pool-label: %q: %w", where, f.PoolLabel, err)
+		}
+	default:
+		bad.add("%s: provider: %q: want %s, %s", where, c.provider, upgrade.GKE, upgrade.SelfManaged)
+	}
 }
 
 func userAgent() string { return "upshift-bot/" + version }
@@ -293,6 +317,9 @@ var standard = []slack.Option{
 // setOptions sets the options of plans: the standard ones, then those of the top, then the cluster's own.
 func (c *clusterConfig) setOptions(top, own *settings, where string, bad *problems) {
 	for _, o := range standard {
+		if o.Name == "target-version" && c.provider == upgrade.SelfManaged {
+			o.Value = "control-plane" // nobody offers versions there
+		}
 		if err := c.options.Set(o.Name, o.Value); err != nil {
 			bad.add("%s: defaults: %s: %w", where, o.Name, err)
 		}
@@ -319,6 +346,9 @@ func (c *clusterConfig) setOptions(top, own *settings, where string, bad *proble
 				bad.add("%s: defaults: %s: %q: %w", where, name, text, err)
 			}
 		}
+	}
+	if c.options.Wait == upgrade.WaitExit {
+		bad.add("%s: defaults: wait: %q: the bot waits for people by itself; want hold", where, c.options.Wait)
 	}
 	if err := preflight.CheckWaivers(c.options.Accept); err != nil {
 		bad.add("%s: defaults: accept: %w", where, err)

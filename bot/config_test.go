@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -99,7 +100,8 @@ func TestABadConfigurationNamesAllThatIsWrong(t *testing.T) {
 		"option":         {text: good + "defaults: {soak: long}\n", want: `cluster c: defaults: soak: "long": want a duration such as 90s, 45m or 1h30m`},
 		"unknown option": {text: good + "defaults: {soaking: 1h}\n", want: `cluster c: defaults: soaking: "1h": there is no such option; want target-version, `},
 		"waivers":        {text: good + "defaults: {accept: [no-pdb a/b until=2026-12-31 reason=x, nope c/d until=2026-12-31 reason=y]}\n", want: "cluster c: defaults: accept: there is no check nope; want one of "},
-		"provider":       {text: strings.Replace(good, "name: c,", "name: c, provider: self-managed,", 1), want: `cluster c: provider: "self-managed": not supported yet; want gke`},
+		"provider":       {text: strings.Replace(good, "name: c,", "name: c, provider: eks,", 1), want: `cluster c: provider: "eks": want gke, self-managed`},
+		"self-managed":   {text: strings.Replace(good, "name: c,", "name: c, provider: self-managed,", 1), want: `cluster c: kubeconfig: missing: a self-managed cluster is reached by a kubeconfig alone`},
 		"verb":           {text: strings.Replace(good, "name: c,", "name: plan,", 1), want: `cluster plan: name: "plan" is a word of the command /upgrade`},
 		"twice":          {text: good + "- {name: c, project: p, location: l}\n", want: "cluster c: there are two of that name"},
 		"location":       {text: strings.Replace(good, ", location: l", "", 1), want: "cluster c: project, location: want the Google Cloud project"},
@@ -135,5 +137,32 @@ func TestABadConfigurationNamesAllThatIsWrong(t *testing.T) {
 	}
 	if _, err := readConfig("", environment()); err == nil || !strings.Contains(err.Error(), "--config FILE, or UPSHIFT_CONFIG=FILE") {
 		t.Errorf("no configuration: %v", err)
+	}
+}
+
+// TestAClusterThatPeopleRun is reached by its kubeconfig, and goes to its control plane's version unless something else is said.
+func TestAClusterThatPeopleRun(t *testing.T) {
+	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(kubeconfig, []byte(`{apiVersion: v1, kind: Config, current-context: c, clusters: [{name: c, cluster: {server: "https://127.0.0.1:1"}}], contexts: [{name: c, context: {cluster: c}}]}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text := fmt.Sprintf("channels: [C0OPS]\napprovers: {users: [U0BOB]}\nclusters:\n- {name: own, provider: self-managed, kubeconfig: %q, pool-label: example.com/pool}\n", kubeconfig)
+	c, err := read(t, text, environment())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if own := c.clusters[0]; own.provider != upgrade.SelfManaged || own.poolLabel != "example.com/pool" || own.options.Target != "control-plane" || own.kube == nil {
+		t.Errorf("%+v", own)
+	}
+	for change, want := range map[string]string{
+		"defaults: {wait: exit}":             `cluster own: defaults: wait: "exit": the bot waits for people by itself; want hold`,
+		"defaults: {strategy: migrate}":      `cluster own: defaults: strategy: "migrate": needs new-pool`,
+		"project: p, location: l":            "cluster own: project, location: a self-managed cluster has none; leave them out",
+		"defaults: {new-pool: a b}":          `cluster own: defaults: new-pool: "a b": want the name of a pool`,
+		"defaults: {target-version: latest}": `cluster own: defaults: target-version: "latest": a self-managed cluster has nobody who offers versions`,
+	} {
+		if _, err := read(t, strings.Replace(text, "pool}", "pool, "+change+"}", 1), environment()); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", change, err, want)
+		}
 	}
 }

@@ -74,7 +74,7 @@ func (c *cluster) control(ctx context.Context, s *session.Session, run *upgrade.
 	if err := session.NothingTo(verb, run); err != nil {
 		return err
 	}
-	if o.verb == slack.Pause && run.State == upgrade.Paused {
+	if o.verb == slack.Pause && run.State == upgrade.Paused && !run.Yielded {
 		return fmt.Errorf("run %s is paused already: %s", run.ID, run.Problem)
 	}
 	request := upgrade.Request{Verb: upgrade.Verb(verb), Run: run.ID, By: who.Name + " (Slack)", At: time.Now().UTC().Truncate(time.Second)}

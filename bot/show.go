@@ -52,6 +52,11 @@ func (c *cluster) show(run *upgrade.Run) {
 		reply("plan", slack.PlanMessage(run.Plan), true)
 	}
 	c.showDrains(p, reply)
+	for _, t := range run.Tasks {
+		if run.State == upgrade.Running {
+			reply("task/"+t.Step, p.Task(t), true)
+		}
+	}
 	for _, h := range run.Handled {
 		text := fmt.Sprintf("%s: done", h.Request)
 		if h.Refused != "" {

@@ -53,7 +53,7 @@ func TestWhatRestartsAreMeasuredAgainstIsOfTheirWorkloadsAlone(t *testing.T) {
 		},
 		Ready: map[string]int{"web": 3}, Homeless: []string{"web-4"}, Unserved: []string{"web/ns/web"},
 	}
-	if diff := cmp.Diff(want, ObserveAll(s.State, "old", map[string]bool{"web": true, "elsewhere": true})); diff != "" {
+	if diff := cmp.Diff(want, ObserveAll(s.State, s.PoolNodes("old"), map[string]bool{"web": true, "elsewhere": true})); diff != "" {
 		t.Error(diff)
 	}
 }

@@ -263,10 +263,10 @@ func Observe(s upgrade.State, node string) upgrade.Baseline {
 	return observe(s, func(p upgrade.Pod) bool { return p.Node == node && p.Disposition() != upgrade.Stays })
 }
 
-// ObserveAll is Observe for all nodes of a pool and the pods of some workloads, by their UIDs; it says where each pod is.
-func ObserveAll(s upgrade.State, pool string, workloads map[string]bool) upgrade.Baseline {
+// ObserveAll is Observe for several nodes and the pods of some workloads, by their UIDs; it says where each pod is.
+func ObserveAll(s upgrade.State, nodes []upgrade.Node, workloads map[string]bool) upgrade.Baseline {
 	there := map[string]bool{}
-	for _, n := range s.PoolNodes(pool) {
+	for _, n := range nodes {
 		there[n.Name] = true
 	}
 	b := observe(s, func(p upgrade.Pod) bool { return there[p.Node] && workloads[p.Workload.UID] && !p.Finished })

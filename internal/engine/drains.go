@@ -103,6 +103,9 @@ func reasons(waiting []upgrade.Waiting) string {
 
 // moreRoom is the command that gives the pool that the pods of a drained one go to a node more in each zone.
 func (e *Engine) moreRoom(drained string, plan upgrade.PoolPlan) string {
+	if plan.ByPeople {
+		return "" // they have a way of their own
+	}
 	to := plan.NewName
 	if drained == to {
 		to = plan.Name

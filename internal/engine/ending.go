@@ -16,13 +16,13 @@ import (
 func (e *Engine) release(ctx context.Context) error {
 	var errs []error
 	for _, pool := range e.run.Plan.Pools {
-		if pool.Action != upgrade.Migrate {
+		if !pool.Drains() {
 			continue
 		}
 		if !e.run.GoingAway(pool.Name) {
 			errs = append(errs, e.uncordonPool(ctx, pool.Name))
 		}
-		if e.run.Begun(pool.NewName, upgrade.CordonPool) && !e.run.GoingAway(pool.NewName) {
+		if pool.NewName != "" && e.run.Begun(pool.NewName, upgrade.CordonPool) && !e.run.GoingAway(pool.NewName) {
 			errs = append(errs, e.uncordonPool(ctx, pool.NewName))
 		}
 	}
@@ -138,7 +138,7 @@ func (e *Engine) canTurnBack() string {
 
 // pastReturn says why a pool cannot be rolled back any more, empty if it can.
 func (e *Engine) pastReturn(pool upgrade.PoolPlan) string {
-	if pool.Action.InPlace() {
+	if pool.ByProvider() {
 		return e.run.NoWayBack(pool)
 	}
 	if e.run.GoingAway(pool.Name) {
@@ -160,15 +160,19 @@ func (e *Engine) turnBack(why string) {
 		if !pool.Action.Changes() || e.pastReturn(pool) != "" || !e.touched(pool.Name) {
 			continue
 		}
-		if pool.Action.InPlace() {
+		if pool.ByProvider() {
 			e.run.Steps = append(e.run.Steps, e.stepsBack(pool)...)
 			continue
 		}
 		steps := []upgrade.Step{upgrade.NewStep(upgrade.UncordonPool, pool.Name, ""), upgrade.NewStep(upgrade.CordonPool, pool.NewName, "")}
+		last := upgrade.DeletePool
+		if pool.ByPeople {
+			last = upgrade.RetirePool
+		}
 		if slices.ContainsFunc(e.run.Restarts, func(r upgrade.Restarted) bool { return r.Pool == pool.Name && r.State != upgrade.RestartLeft }) {
 			steps = append(steps, upgrade.NewStep(upgrade.SurgeFirst, pool.NewName, ""))
 		}
-		steps = append(steps, upgrade.NewStep(upgrade.DeletePool, pool.NewName, ""))
+		steps = append(steps, upgrade.NewStep(last, pool.NewName, ""))
 		for _, s := range steps {
 			s.State = upgrade.StepPending
 			e.run.Steps = append(e.run.Steps, s)
@@ -221,7 +225,7 @@ func (e *Engine) stillFrozen() []string {
 func (e *Engine) kept() []string {
 	var next []string
 	for _, pool := range e.run.Plan.Pools {
-		if pool.Action == upgrade.Migrate && e.run.Plan.Options.Delete == upgrade.DeleteNever {
+		if pool.Action == upgrade.Migrate && !pool.ByPeople && e.run.Plan.Options.Delete == upgrade.DeleteNever {
 			next = append(next, fmt.Sprintf("pool %s is drained, kept and paid for, and pods can be scheduled to it again: delete it when you do not need it any more", pool.Name))
 		}
 	}
@@ -238,6 +242,10 @@ func (e *Engine) leftBehind() []string {
 		remove := "delete it: " + e.deleteCommand(pool.NewName)
 		switch {
 		case e.run.Removed[pool.NewName] != "": // nothing is left of it
+		case pool.ByPeople:
+			if pool.Action.Changes() && e.touched(pool.Name) {
+				next = append(next, e.leftToPeople(pool)...)
+			}
 		case pool.Action != upgrade.Migrate || !e.run.Begun(pool.Name, upgrade.CreatePool) || e.run.GoingAway(pool.NewName) || e.run.GoingAway(pool.Name):
 		case e.run.Begun(pool.Name, upgrade.SurgeFirst) || e.run.Begun(pool.Name, upgrade.DrainNode):
 			next = append(next, fmt.Sprintf("pods run on both %s and the new pool %s: upgrade again to go on with it, or drain %s and then %s", pool.Name, pool.NewName, pool.NewName, remove))

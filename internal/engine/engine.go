@@ -19,7 +19,7 @@ import (
 // re-entrant: what is there already is adopted, with the operation that is still busy with it, or "" if none is. They do not
 // wait: while another operation is under way they return *upgrade.Busy.
 type Provider interface {
-	// ControlPlaneVersion is what the control plane runs.
+	// ControlPlaneVersion is what the control plane runs: the lowest version of its API servers, as far as they can be told apart.
 	ControlPlaneVersion(ctx context.Context) (string, error)
 	// UpgradeControlPlane upgrades the control plane; one that has the version or a newer one is left alone. An operation that upgrades it already and
 	// began since is adopted, whichever version it goes to.
@@ -174,6 +174,7 @@ func (e *Engine) takeUp() {
 		e.run.TakenBy(e.Holder)
 	}
 	e.run.State, e.run.FinishedAt, e.run.Waiting, e.run.Next = upgrade.Running, nil, nil, nil
+	e.run.Yielded = false
 	if e.run.Ending == "" {
 		e.run.Problem = ""
 	}
@@ -244,7 +245,7 @@ func (e *Engine) tellOutage(o upgrade.Outage) {
 func (e *Engine) finish(ctx context.Context) error {
 	now := time.Now()
 	e.run.State, e.run.FinishedAt, e.run.Waiting = upgrade.Succeeded, &now, nil
-	e.run.Next = e.kept()
+	e.run.Next, e.run.Tasks = e.kept(), e.machinesToRemove()
 	var outcome error
 	if e.run.Ending != "" {
 		e.run.State, e.run.Next = e.run.Ending, e.leftBehind()
@@ -292,6 +293,9 @@ func (e *Engine) troubled(ctx context.Context, err error) (bool, error) {
 	switch {
 	case byPerson:
 		e.run.State, e.run.Problem, e.run.Next = upgrade.Paused, err.Error(), e.carryOn()
+	case errors.As(err, new(*yielded)): // which is no trouble, whatever is done about such
+		e.run.State, e.run.Problem, e.run.Next = upgrade.Paused, err.Error(), slices.Concat([]string{"once it is done: upshift upgrade, with the same inputs, or upshift resume"}, e.carryOn()[1:])
+		e.run.Waiting, e.run.Yielded = paused.Waiting, true
 	case errors.As(err, new(*undecided)):
 		e.run.State, e.run.Problem, e.run.Next = upgrade.Paused, err.Error(), e.carryOn()
 		err = &Paused{Problem: err.Error()}

@@ -384,7 +384,7 @@ func (free) Hold(ctx context.Context) (context.Context, context.CancelFunc, erro
 	return held, cancel, nil
 }
 
-func (f free) Confirm(ctx context.Context, within time.Duration) (context.Context, context.CancelFunc, error) {
+func (f free) Confirm(ctx context.Context, _ time.Duration) (context.Context, context.CancelFunc, error) {
 	return f.Hold(ctx)
 }
 

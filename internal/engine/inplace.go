@@ -76,15 +76,15 @@ func (f fencedUpgrader) CancelOperation(ctx context.Context, operation string) e
 	return err
 }
 
-// inPlace tells that the provider upgrades the pool's nodes.
-func (e *Engine) inPlace(pool string) bool {
+// byProvider tells that the provider upgrades the pool's nodes.
+func (e *Engine) byProvider(pool string) bool {
 	plan, ok := e.run.Plan.Pool(pool)
-	return ok && plan.Action.InPlace()
+	return ok && plan.ByProvider()
 }
 
 // atOnce tells that several of the pool's nodes may be drained at one time.
 func (e *Engine) atOnce(pool string) bool {
-	return e.inPlace(pool) || !e.run.Plan.For(pool).Parallel.One()
+	return e.byProvider(pool) || !e.run.Plan.For(pool).Parallel.One()
 }
 
 // known is a pool as the provider has it.
@@ -184,7 +184,7 @@ func (e *Engine) measure(pool upgrade.PoolPlan) {
 		return
 	}
 	state := e.Cluster.State()
-	on := onNodes(state, pool.Name)
+	on := onNodes(state, place{pool: pool.Name})
 	first := upgrade.Baseline{Pods: []upgrade.Resident{}, Ready: map[string]int{}}
 	for _, p := range state.Pods {
 		if on(p) && p.Disposition() == upgrade.Moves {
@@ -675,7 +675,7 @@ func (e *Engine) leftMixed() []string {
 	var next []string
 	for _, pool := range e.run.Plan.Pools {
 		at, all := atVersion(e.Cluster.State(), pool.Name, pool.To)
-		if !pool.Action.InPlace() || at == 0 || at == all {
+		if !pool.ByProvider() || at == 0 || at == all {
 			continue
 		}
 		text := fmt.Sprintf("%d of %d nodes of pool %s run %s: upgrade again to go on with it", at, all, pool.Name, pool.To)

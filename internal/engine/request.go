@@ -109,10 +109,13 @@ func (e *Engine) considerUnblock(r upgrade.Request) string {
 		return fmt.Sprintf("the run is being %s", e.run.Ending)
 	case u.Skip != "":
 		i := slices.IndexFunc(e.run.Steps, func(s upgrade.Step) bool { return s.Kind == upgrade.DrainNode && s.Node == u.Skip })
+		if i >= 0 && e.skipInPlace(e.run.Steps[i]) {
+			break
+		}
 		switch {
 		case i < 0:
 			return fmt.Sprintf("the run does not drain a node %s", u.Skip)
-		case e.inPlace(e.run.Steps[i].Pool):
+		case e.byProvider(e.run.Steps[i].Pool):
 			return fmt.Sprintf("GKE drains node %s, and leaves none out", u.Skip)
 		case e.run.Steps[i].State == upgrade.StepDone:
 			return fmt.Sprintf("node %s is drained already", u.Skip)
@@ -131,6 +134,21 @@ func (e *Engine) considerUnblock(r upgrade.Request) string {
 	}
 	e.run.Waiting = nil
 	return "" // the step begins anew, with a new deadline
+}
+
+// skipInPlace leaves out what is left of a node that people upgrade, and tells whether there was anything.
+func (e *Engine) skipInPlace(drain upgrade.Step) bool {
+	pool, _ := e.poolPlan(drain.Pool)
+	if !pool.ByPeople || pool.Action != upgrade.Rolling {
+		return false
+	}
+	some := false
+	for i, s := range e.run.Steps {
+		if s.Pool == drain.Pool && s.Node == drain.Node && s.State != upgrade.StepDone && s.State != upgrade.StepDropped {
+			e.run.Steps[i].State, some = upgrade.StepSkipped, true
+		}
+	}
+	return some
 }
 
 // triesAll tells that the nodes that a person had skipped are tried again: when the run is taken up for no other purpose.

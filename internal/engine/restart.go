@@ -71,11 +71,35 @@ func (e *Engine) surgeFirst(ctx context.Context, step upgrade.Step, pool upgrade
 	}
 }
 
+// place is what pods leave by restarts: a pool, or, where nodes are upgraded one after the other, one node of it.
+type place struct{ pool, node string }
+
+func placeOf(r upgrade.Restarted) place { return place{r.Pool, r.Node} }
+
+func (s *restarts) place() place { return place{s.step.Pool, s.step.Node} }
+
+func (p place) String() string {
+	if p.node != "" {
+		return p.node
+	}
+	return p.pool
+}
+
+// nodes are the place's.
+func (p place) nodes(state upgrade.State) []upgrade.Node {
+	return slices.DeleteFunc(state.PoolNodes(p.pool), func(n upgrade.Node) bool { return p.node != "" && n.Name != p.node })
+}
+
+// others are the nodes of the pool of a place that is one node.
+func (p place) others(state upgrade.State) []upgrade.Node {
+	return slices.DeleteFunc(state.PoolNodes(p.pool), func(n upgrade.Node) bool { return n.Name == p.node || n.Unschedulable })
+}
+
 // in are the step's restarts in a state, which may be changed.
 func (s *restarts) in(state upgrade.RestartState) func(yield func(*upgrade.Restarted) bool) {
 	return func(yield func(*upgrade.Restarted) bool) {
 		for i := range s.run.Restarts {
-			if r := &s.run.Restarts[i]; r.Pool == s.step.Pool && r.State == state && !yield(r) {
+			if r := &s.run.Restarts[i]; placeOf(*r) == s.place() && r.State == state && !yield(r) {
 				return
 			}
 		}
@@ -92,20 +116,20 @@ func (s *restarts) any(state upgrade.RestartState) bool {
 // intend notes, before anything is changed, what is going to be restarted, and what that is measured against.
 func (s *restarts) intend(ctx context.Context) error {
 	state := s.Cluster.State()
-	standing, noted := s.standing(state, "", s.step.Pool), len(s.run.Restarts)
+	standing, noted := s.standing(state, "", s.place()), len(s.run.Restarts)
 	if s.takesOver(s.step.Pool) {
 		s.intendBack(standing)
 	} else {
-		there := onNodes(state, s.step.Pool)
+		there := onNodes(state, s.place())
 		for _, r := range s.pool.Restarts {
-			if s.restart(r.Workload.UID, s.step.Pool) == nil && standing.Any(r.Workload.UID, there) {
-				s.intends(standing, s.intention(standing, state.Workloads[r.Workload.UID], s.step.Pool, ""))
+			if s.restart(r.Workload.UID, s.place()) == nil && standing.Any(r.Workload.UID, there) {
+				s.intends(standing, s.intention(standing, state.Workloads[r.Workload.UID], s.place(), ""))
 			}
 		}
 	}
 	s.update(s.step.ID, func(step *upgrade.Step) {
 		if step.Baseline == nil {
-			first := drain.ObserveAll(state, s.step.Pool, s.active(upgrade.RestartIntended, upgrade.RestartBegun))
+			first := drain.ObserveAll(state, s.place().nodes(state), s.active(upgrade.RestartIntended, upgrade.RestartBegun))
 			step.Baseline = &first
 		}
 		s.step = *step
@@ -130,24 +154,27 @@ func (s *restarts) intends(standing *upgrade.Standing, r upgrade.Restarted) {
 	}
 }
 
-// onNodes tells the pods that are on the pool.
-func onNodes(state upgrade.State, pool string) func(upgrade.Pod) bool {
+// onNodes tells the pods that are there.
+func onNodes(state upgrade.State, there place) func(upgrade.Pod) bool {
 	nodes := map[string]bool{}
-	for _, n := range state.PoolNodes(pool) {
+	for _, n := range there.nodes(state) {
 		nodes[n.Name] = true
 	}
 	return func(p upgrade.Pod) bool { return nodes[p.Node] }
 }
 
-// standing is how the Deployments stand whose pods are to leave a pool, but for one, while others are restarted.
-func (e *Engine) standing(state upgrade.State, but, pool string) *upgrade.Standing {
-	plan, _ := e.poolPlan(pool)
-	to := plan.NewName
-	if e.takesOver(pool) {
-		to = plan.Name
+// standing is how the Deployments stand whose pods are to leave a place, but for one, while others are restarted.
+func (e *Engine) standing(state upgrade.State, but string, from place) *upgrade.Standing {
+	plan, _ := e.poolPlan(from.pool)
+	to := state.PoolNodes(plan.NewName)
+	switch {
+	case from.node != "":
+		to = from.others(state)
+	case e.takesOver(from.pool):
+		to = state.PoolNodes(plan.Name)
 	}
-	standing := upgrade.NewStanding(state, pool, to)
-	if e.growing(pool, plan) != "" {
+	standing := upgrade.NewStanding(state, from.nodes(state), to)
+	if e.growing(from.pool, plan) != "" {
 		standing.Grows()
 	}
 	for _, r := range e.run.Restarts {
@@ -158,10 +185,10 @@ func (e *Engine) standing(state upgrade.State, but, pool string) *upgrade.Standi
 	return standing
 }
 
-// restart is the run's restart of the Deployment that makes its pods leave the pool, or nil.
-func (e *Engine) restart(uid, pool string) *upgrade.Restarted {
+// restart is the run's restart of the Deployment that makes its pods leave the place, or nil.
+func (e *Engine) restart(uid string, from place) *upgrade.Restarted {
 	for i := range e.run.Restarts {
-		if r := &e.run.Restarts[i]; r.Workload.UID == uid && r.Pool == pool {
+		if r := &e.run.Restarts[i]; r.Workload.UID == uid && placeOf(*r) == from {
 			return r
 		}
 	}
@@ -172,7 +199,7 @@ func (e *Engine) restart(uid, pool string) *upgrade.Restarted {
 func (s *restarts) intendBack(standing *upgrade.Standing) {
 	for _, r := range slices.Clone(s.run.Restarts) {
 		w := standing.Workloads[r.Workload.UID]
-		if r.Pool != s.pool.Name || r.State == upgrade.RestartLeft || w.Rollout == nil || s.restart(r.Workload.UID, s.step.Pool) != nil {
+		if r.Pool != s.pool.Name || r.State == upgrade.RestartLeft || w.Rollout == nil || s.restart(r.Workload.UID, s.place()) != nil {
 			continue
 		}
 		ours := w.Rollout.RestartedAt == r.At
@@ -184,7 +211,7 @@ func (s *restarts) intendBack(standing *upgrade.Standing) {
 			}
 			continue
 		}
-		back := s.intention(standing, w, s.step.Pool, r.By)
+		back := s.intention(standing, w, s.place(), r.By)
 		if ours {
 			back.At = r.Before // so that its template is in the end as it was
 		}
@@ -193,8 +220,8 @@ func (s *restarts) intendBack(standing *upgrade.Standing) {
 }
 
 // intention is the restart of a Deployment, or why its pods are evicted.
-func (e *Engine) intention(standing *upgrade.Standing, w upgrade.Workload, pool, by string) upgrade.Restarted {
-	r := upgrade.Restarted{Workload: w.Ref, Pool: pool, State: upgrade.RestartIntended, By: by}
+func (e *Engine) intention(standing *upgrade.Standing, w upgrade.Workload, from place, by string) upgrade.Restarted {
+	r := upgrade.Restarted{Workload: w.Ref, Pool: from.pool, Node: from.node, State: upgrade.RestartIntended, By: by}
 	if r.Why = e.against(standing, w, r); r.Why != "" {
 		r.State = upgrade.RestartLeft
 		return r
@@ -245,7 +272,7 @@ func (s *restarts) nodes(state upgrade.State) []drain.Node {
 	all, active := s.step.Baseline, s.active(upgrade.RestartBegun)
 	of := map[string][]upgrade.Resident{}
 	var names []string
-	for _, n := range state.PoolNodes(s.step.Pool) {
+	for _, n := range s.place().nodes(state) {
 		names = append(names, n.Name)
 	}
 	for _, r := range all.Pods {
@@ -358,7 +385,7 @@ func (s *restarts) launchOne(ctx context.Context, r *upgrade.Restarted) (changed
 		if s.fresh[w.UID] && !r.Undoes {
 			why = s.policy(*r).Changed(w)
 		} else {
-			why = s.against(s.standing(s.Cluster.State(), w.UID, r.Pool), w, *r)
+			why = s.against(s.standing(s.Cluster.State(), w.UID, s.place()), w, *r)
 		}
 		changed = why == ""
 		return r.At, changed
@@ -458,7 +485,7 @@ func (s *restarts) ends(state upgrade.State) error {
 // settle notes which restarts were undone, and, once all are awaited to their end, that they have ended.
 func (s *restarts) settle(over bool) {
 	state := s.Cluster.State()
-	there, left := onNodes(state, s.step.Pool), map[string]bool{}
+	there, left := onNodes(state, s.place()), map[string]bool{}
 	for _, p := range state.Pods {
 		left[p.Workload.UID] = left[p.Workload.UID] || there(p) && !p.Finished
 	}
@@ -468,7 +495,7 @@ func (s *restarts) settle(over bool) {
 			r.State, r.Why = upgrade.RestartLeft, "somebody has undone its restart"
 			s.tellLeft(r)
 		case over && left[r.Workload.UID]: // on a node that joined meanwhile, say: no restart is sure to take them away again
-			r.State, r.Why = upgrade.RestartLeft, fmt.Sprintf("its new pods came to %s too", s.step.Pool)
+			r.State, r.Why = upgrade.RestartLeft, fmt.Sprintf("its new pods came to %s too", s.place())
 			s.tellLeft(r)
 		case over:
 			r.State = upgrade.RestartDone
@@ -522,7 +549,7 @@ func (s *restarts) paused(why string, stands func(uid string) bool) *Paused {
 	if len(names) > shown {
 		names = append(names[:shown], fmt.Sprintf("%d more", len(names)-shown))
 	}
-	p := &Paused{Problem: fmt.Sprintf("%s: the restart that takes its pods from %s does not end: %s", strings.Join(names, ", "), s.step.Pool, why)}
+	p := &Paused{Problem: fmt.Sprintf("%s: the restart that takes its pods from %s does not end: %s", strings.Join(names, ", "), s.place(), why)}
 	state := s.Cluster.State()
 	its := slices.DeleteFunc(slices.Clone(s.waiting), func(w upgrade.Waiting) bool { return !stands(s.of(state, w)) })
 	for _, w := range its {
@@ -561,20 +588,20 @@ func (e *Engine) considerSurge(deployment upgrade.Ref, by string) string {
 	if w.UID == "" {
 		return fmt.Sprintf("there is no %s", deployment)
 	}
-	pool := e.poolToLeave(state, w.UID)
-	if pool == "" {
+	from := e.toLeave(state, w.UID)
+	if from.pool == "" {
 		return fmt.Sprintf("no node that the run has yet to drain has a pod of %s", w.Ref)
 	}
-	if e.inPlace(pool) {
-		return fmt.Sprintf("GKE drains pool %s node by node, and new pods could go to nodes that it has yet to drain", pool)
+	if e.byProvider(from.pool) {
+		return fmt.Sprintf("GKE drains pool %s node by node, and new pods could go to nodes that it has yet to drain", from.pool)
 	}
-	before, step := e.restart(w.UID, pool), upgrade.NewStep(upgrade.SurgeFirst, pool, "")
+	before, step := e.restart(w.UID, from), upgrade.NewStep(upgrade.SurgeFirst, from.pool, from.node)
 	there := e.run.Step(step.ID)
 	underWay := there != nil && there.State != upgrade.StepDone
 	if before != nil && underWay && (before.State == upgrade.RestartIntended || before.State == upgrade.RestartBegun) {
 		return fmt.Sprintf("%s is being restarted already", w.Ref)
 	}
-	r := e.intention(e.standing(state, w.UID, pool), w, pool, by)
+	r := e.intention(e.standing(state, w.UID, from), w, from, by)
 	if r.Why != "" {
 		return fmt.Sprintf("%s is not restarted, since %s", w.Ref, r.Why)
 	}
@@ -584,21 +611,26 @@ func (e *Engine) considerSurge(deployment upgrade.Ref, by string) string {
 		e.run.Restarts = append(e.run.Restarts, r)
 	}
 	if there == nil {
-		at := slices.IndexFunc(e.run.Steps, func(s upgrade.Step) bool { return s.Kind == upgrade.CordonPool && s.Pool == pool }) + 1
+		at := slices.IndexFunc(e.run.Steps, func(s upgrade.Step) bool {
+			return (s.Kind == upgrade.CordonPool || s.Kind == upgrade.CordonNode) && s.Pool == from.pool && s.Node == from.node
+		}) + 1
 		e.run.Steps = slices.Insert(e.run.Steps, at, step)
 	}
 	e.update(step.ID, func(s *upgrade.Step) { s.State, s.FinishedAt = upgrade.StepPending, nil })
 	return ""
 }
 
-// poolToLeave is the pool with a node that the run has yet to drain and that has a pod of the workload, empty for none.
-func (e *Engine) poolToLeave(state upgrade.State, uid string) string {
+// toLeave is the place with a node that the run has yet to drain and that has a pod of the workload, empty for none.
+func (e *Engine) toLeave(state upgrade.State, uid string) place {
 	for _, p := range state.Pods {
 		for _, s := range e.run.Drains() {
 			if p.Workload.UID == uid && s.Node == p.Node && s.State != upgrade.StepDone {
-				return s.Pool
+				if plan, _ := e.poolPlan(s.Pool); plan.Action == upgrade.Rolling {
+					return place{s.Pool, s.Node}
+				}
+				return place{pool: s.Pool}
 			}
 		}
 	}
-	return ""
+	return place{}
 }

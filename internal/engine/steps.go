@@ -145,6 +145,8 @@ func newNodes(s upgrade.State, pool upgrade.PoolPlan) (ready int, waiting []upgr
 		switch {
 		case !n.Ready:
 			waiting = append(waiting, upgrade.Waiting{Object: object, Node: n.Name, Reason: "is not Ready"})
+		case n.Unschedulable && pool.ByPeople:
+			waiting = append(waiting, upgrade.Waiting{Object: object, Node: n.Name, Reason: "is cordoned"})
 		case n.Version != pool.To:
 			waiting = append(waiting, upgrade.Waiting{Object: object, Node: n.Name, Reason: fmt.Sprintf("runs %s instead of %s", n.Version, pool.To)})
 		default:
@@ -178,7 +180,7 @@ func (e *Engine) until(ctx context.Context, timeout time.Duration, condition fun
 
 // cordonPool cordons every node of a pool before the first of them is drained, so that no pod moves twice.
 func (e *Engine) cordonPool(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
-	if step.Pool == pool.NewName {
+	if step.Pool == pool.NewName && !pool.ByPeople {
 		if foreign, err := e.foreign(ctx, pool); err != nil || foreign {
 			return err // what is not ours is not touched; deleting it is refused
 		}

@@ -55,7 +55,7 @@ func (e *Engine) nextSteps() []upgrade.Step {
 func (e *Engine) skipped(pool string) error {
 	var nodes []string
 	for _, s := range e.run.Steps {
-		if s.Kind == upgrade.DrainNode && s.State == upgrade.StepSkipped && (pool == "" || s.Pool == pool) {
+		if s.Node != "" && s.State == upgrade.StepSkipped && (pool == "" || s.Pool == pool) && !slices.Contains(nodes, s.Node) {
 			nodes = append(nodes, s.Node)
 		}
 	}
@@ -64,7 +64,7 @@ func (e *Engine) skipped(pool string) error {
 	}
 	return &Paused{
 		Problem: "the run is not over, since a person had these nodes skipped: " + strings.Join(nodes, ", "),
-		Next:    []string{"to drain them after all: upshift resume"},
+		Next:    []string{"to come back to them: upshift resume"},
 	}
 }
 
@@ -77,8 +77,11 @@ func (e *Engine) carryOut(ctx context.Context, steps []upgrade.Step) error {
 	if err := e.awaitAPI(ctx); err != nil {
 		return err
 	}
+	if len(e.run.Tasks) > 0 && e.run.Tasks[0].Step != steps[0].ID {
+		e.run.Tasks = nil // the run does not wait for them any more
+	}
 	if steps[0].Kind == upgrade.DrainNode {
-		if pool.Action.InPlace() {
+		if pool.ByProvider() {
 			return e.follow(ctx, steps, pool, func() {})
 		}
 		return e.drainNodes(ctx, steps, pool)
@@ -120,8 +123,9 @@ func (e *Engine) ended(ctx context.Context, id string, err error) {
 		s.State, s.FinishedAt = upgrade.StepDone, &end
 		var paused *Paused
 		switch {
-		case err == nil:
+		case err == nil && s.Kind != upgrade.AwaitNode: // whose baseline is for the gate after it
 			s.Baseline = nil
+		case err == nil:
 		case ctx.Err() != nil, errors.As(err, &paused), errors.As(err, new(*interference)):
 			s.State, s.FinishedAt = upgrade.StepStopped, nil
 		default:
@@ -178,6 +182,9 @@ func (e *Engine) do(ctx context.Context, step upgrade.Step, pool upgrade.PoolPla
 	case upgrade.CreatePool:
 		return e.createPool(ctx, step, pool)
 	case upgrade.WaitNodes:
+		if pool.ByPeople {
+			return e.awaitMachines(ctx, step, pool)
+		}
 		return e.waitNodes(ctx, step, pool)
 	case upgrade.CordonPool:
 		return e.cordonPool(ctx, step, pool)
@@ -204,6 +211,18 @@ func (e *Engine) do(ctx context.Context, step upgrade.Step, pool upgrade.PoolPla
 		return e.deletePool(ctx, step, pool)
 	case upgrade.RestoreAutoscaling:
 		return e.restoreAutoscaling(ctx, step, pool)
+	case upgrade.CheckQuorum:
+		return e.checkQuorum(ctx, step)
+	case upgrade.CordonNode:
+		return e.cordonNode(ctx, step, pool)
+	case upgrade.AwaitNode:
+		return e.awaitNode(ctx, step, pool)
+	case upgrade.UncordonNode:
+		return e.uncordonNode(ctx, step, pool)
+	case upgrade.VerifyServers:
+		return e.verifyServers(ctx, step, pool)
+	case upgrade.RetirePool:
+		return e.retirePool(ctx, step, pool)
 	}
 	return fmt.Errorf("step %s: unknown kind %s", step.ID, step.Kind)
 }

@@ -185,7 +185,7 @@ func existing(s upgrade.Snapshot, pools []upgrade.PoolPlan, n upgrade.Node) (nod
 		return p.Action == upgrade.Migrate && (p.Name == n.Pool || p.NewName == n.Pool)
 	})
 	adopted := slices.ContainsFunc(pools, func(p upgrade.PoolPlan) bool {
-		return p.Action == upgrade.Migrate && p.Adopt && p.NewName == n.Pool
+		return p.Action == upgrade.Migrate && (p.Adopt || p.ByPeople) && p.NewName == n.Pool
 	})
 	if adopted {
 		// The run waits for such a node to be Ready, and undoes its own cordon.

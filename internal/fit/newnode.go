@@ -34,7 +34,7 @@ func NewNodes(s upgrade.Snapshot, p upgrade.PoolPlan) []Node {
 	}
 	least, there := leastOf(old), map[string]int{}
 	name := p.Name // of a pool that is upgraded in place, all of whose nodes are made again
-	if !p.Action.InPlace() {
+	if !p.ByProvider() {
 		name = p.NewName
 		for _, n := range s.State.PoolNodes(name) {
 			there[n.Zone]++

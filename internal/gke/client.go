@@ -68,7 +68,12 @@ func ParseName(text string) (Name, bool) {
 	return Name{Project: m[1], Location: m[2], Cluster: m[3]}, true
 }
 
-func (n Name) String() string { return n.parent() + "/clusters/" + n.Cluster }
+func (n Name) String() string {
+	if n.Project == "" {
+		return n.Cluster // which is none of GKE's, or not known to be
+	}
+	return n.parent() + "/clusters/" + n.Cluster
+}
 
 func (n Name) parent() string { return "projects/" + n.Project + "/locations/" + n.Location }
 

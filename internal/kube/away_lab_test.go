@@ -57,7 +57,7 @@ func TestAnAPIThatWasAwayIsFollowedAgainAtOnce(t *testing.T) {
 		}
 	}
 	create("n0")
-	c, err := Watch(t.Context(), l.Config(lab.Upshift), label)
+	c, err := Watch(t.Context(), l.Config(lab.Upshift), Pools{Label: label})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -111,7 +111,7 @@ func TestListsAndWatchesWaitForAnAPIThatIsAway(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := newCluster(nil, label)
+				c := newCluster(nil, Pools{Label: label})
 				history := follow(t.Context(), c)
 				start := time.Now()
 				var bodies []*body
@@ -144,7 +144,7 @@ func TestListsAndWatchesWaitForAnAPIThatIsAway(t *testing.T) {
 
 func TestAConnectionThatIsOpenedAgainAtOnceIsNoOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(nil, label)
+		c := newCluster(nil, Pools{Label: label})
 		history := follow(t.Context(), c)
 		tries := 0
 		code, err := request(t.Context(), c, "GET", "/api/v1/nodes", func(*http.Request) (*http.Response, error) {
@@ -165,7 +165,7 @@ func TestAConnectionThatIsOpenedAgainAtOnceIsNoOutage(t *testing.T) {
 
 func TestATryThatHangsIsAnOutageToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(nil, label)
+		c := newCluster(nil, Pools{Label: label})
 		history := follow(t.Context(), c)
 		tries := 0
 		_, err := request(t.Context(), c, "GET", "/api/v1/nodes", func(*http.Request) (*http.Response, error) {
@@ -183,7 +183,7 @@ func TestATryThatHangsIsAnOutageToo(t *testing.T) {
 
 func TestTheAPIIsBackOnceAllRequestsGotThrough(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := newCluster(nil, label)
+		c := newCluster(nil, Pools{Label: label})
 		c.trouble, c.troubled = errors.New("read: connection reset by peer"), time.Now() // of a list that broke off
 		history := follow(t.Context(), c)
 		start := time.Now()
@@ -218,7 +218,7 @@ func TestWaitingForTheAPIEndsWithTheRequest(t *testing.T) {
 				}
 			},
 		} {
-			c := newCluster(nil, label)
+			c := newCluster(nil, Pools{Label: label})
 			ctx, cancel := context.WithTimeout(t.Context(), 30500*time.Millisecond)
 			start := time.Now()
 			_, err := request(ctx, c, "GET", "/api/v1/nodes", base)
@@ -260,7 +260,7 @@ func TestWhatIsNoOutageIsNotWaitedOut(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := newCluster(nil, label)
+				c := newCluster(nil, Pools{Label: label})
 				start, tries := time.Now(), 0
 				r := httptest.NewRequestWithContext(t.Context(), test.method, "https://api/api/v1/nodes/n", nil)
 				resp, err := patient{transport(func(*http.Request) (*http.Response, error) {
@@ -300,7 +300,7 @@ func TestABrokenWatchEndsInGoodOrder(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c := newCluster(nil, label)
+				c := newCluster(nil, Pools{Label: label})
 				r := httptest.NewRequestWithContext(t.Context(), "GET", "https://api/api/v1/nodes?watch=true", nil)
 				resp, err := patient{transport(func(*http.Request) (*http.Response, error) {
 					resp := answer(200, "")
@@ -360,7 +360,7 @@ func TestAStartWithoutAnAPIEndsAndSaysWhy(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				start := time.Now()
-				_, err := Watch(t.Context(), &rest.Config{Host: "https://api", Transport: test.answer}, label)
+				_, err := Watch(t.Context(), &rest.Config{Host: "https://api", Transport: test.answer}, Pools{Label: label})
 				defer time.Sleep(time.Minute) // client-go ends what is left in its own time
 				if err == nil || time.Since(start) != test.after {
 					t.Fatalf("got %v after %s", err, time.Since(start))
@@ -445,7 +445,7 @@ func cordoning(t *testing.T, config *rest.Config) *Cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newCluster(client, label)
+	return newCluster(client, Pools{Label: label})
 }
 
 func TestACordonEndsWithItsContext(t *testing.T) {
@@ -508,7 +508,7 @@ func TestOverTLS(t *testing.T) {
 		}
 		return &oauth2.Token{AccessToken: fmt.Sprint("token-", number)}, nil
 	})
-	c := newCluster(nil, label)
+	c := newCluster(nil, Pools{Label: label})
 	get := func(config *rest.Config) error {
 		t.Helper()
 		client, err := rest.HTTPClientFor(reaching(config, func(base http.RoundTripper) http.RoundTripper { return patient{base, &c.outage} }))

@@ -166,7 +166,7 @@ func classify(err error) upgrade.Answer {
 func (c *Cluster) Occupants(ctx context.Context, pool string) (upgrade.Occupants, error) {
 	var there upgrade.Occupants
 	nodes, err := within(ctx, listTimeout, func(ctx context.Context) (*corev1.NodeList, error) {
-		return c.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: c.poolLabel + "=" + pool})
+		return c.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{LabelSelector: c.pools.Label + "=" + pool})
 	})
 	if err != nil {
 		return there, fmt.Errorf("list the nodes of pool %s: %w", pool, err)
@@ -175,7 +175,7 @@ func (c *Cluster) Occupants(ctx context.Context, pool string) (upgrade.Occupants
 	for i := range nodes.Items {
 		name := nodes.Items[i].Name
 		on[name] = true
-		there.Nodes = append(there.Nodes, readNode(&nodes.Items[i], c.poolLabel))
+		there.Nodes = append(there.Nodes, readNode(&nodes.Items[i], c.pools))
 		pods, err := within(ctx, listTimeout, func(ctx context.Context) (*corev1.PodList, error) {
 			return c.client.CoreV1().Pods("").List(ctx, metav1.ListOptions{
 				FieldSelector: fields.OneTermEqualSelector("spec.nodeName", name).String(),

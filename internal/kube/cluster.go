@@ -33,11 +33,11 @@ type Cluster struct {
 	metadata metadata.Interface
 	raw      rest.Interface
 	host     string
-	// poolLabel is the node label that names a node's pool.
-	poolLabel string
-	factory   informers.SharedInformerFactory
-	listers   listers
-	snapshot  *snapshot
+	// pools says which nodes belong together.
+	pools    Pools
+	factory  informers.SharedInformerFactory
+	listers  listers
+	snapshot *snapshot
 
 	mu      sync.Mutex
 	changed chan struct{}
@@ -50,13 +50,13 @@ type Cluster struct {
 }
 
 // Watch connects to a cluster and returns once its caches are full. They follow the cluster until ctx is done.
-func Watch(ctx context.Context, config *rest.Config, poolLabel string) (*Cluster, error) {
+func Watch(ctx context.Context, config *rest.Config, pools Pools) (*Cluster, error) {
 	asking := reaching(config, func(base http.RoundTripper) http.RoundTripper { return marking{base} })
 	client, err := kubernetes.NewForConfig(asking)
 	if err != nil {
 		return nil, fmt.Errorf("connect to the Kubernetes API at %s: %w", config.Host, err)
 	}
-	c := newCluster(client, poolLabel)
+	c := newCluster(client, pools)
 	c.host, c.raw = config.Host, client.CoreV1().RESTClient()
 	if c.metadata, err = metadata.NewForConfig(asking); err != nil {
 		return nil, fmt.Errorf("connect to the Kubernetes API at %s: %w", config.Host, err)
@@ -73,16 +73,16 @@ func Watch(ctx context.Context, config *rest.Config, poolLabel string) (*Cluster
 
 // Follow is Watch through a client that is there already, which may be a fake one. It has no way to what is no object of the API: the
 // Inventory is without the use of API versions then, and says so.
-func Follow(ctx context.Context, client kubernetes.Interface, poolLabel string) (*Cluster, error) {
-	c := newCluster(client, poolLabel)
+func Follow(ctx context.Context, client kubernetes.Interface, pools Pools) (*Cluster, error) {
+	c := newCluster(client, pools)
 	if err := c.follow(ctx, client); err != nil {
 		return nil, err
 	}
 	return c, nil
 }
 
-func newCluster(client kubernetes.Interface, poolLabel string) *Cluster {
-	c := &Cluster{client: client, poolLabel: poolLabel, changed: make(chan struct{})}
+func newCluster(client kubernetes.Interface, pools Pools) *Cluster {
+	c := &Cluster{client: client, pools: pools, changed: make(chan struct{})}
 	c.outage.changed = c.outageChanged
 	return c
 }
@@ -94,7 +94,7 @@ func (c *Cluster) Host() string { return c.host }
 func (c *Cluster) follow(ctx context.Context, client kubernetes.Interface) (err error) {
 	c.factory = informers.NewSharedInformerFactoryWithOptions(client, 0, informers.WithTransform(trim))
 	c.listers = newListers(c.factory)
-	c.snapshot = newSnapshot(c.listers, c.poolLabel)
+	c.snapshot = newSnapshot(c.listers, c.pools)
 	var synced []cache.InformerSynced
 	for kind, informer := range c.listers.informers {
 		changed := func(object any) {

@@ -70,7 +70,7 @@ func readAsAPlanDoes(t *testing.T, kubeconfig string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := Watch(t.Context(), config, label)
+	c, err := Watch(t.Context(), config, Pools{Label: label})
 	if err != nil {
 		t.Fatal(err)
 	}

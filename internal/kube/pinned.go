@@ -26,7 +26,7 @@ func (s *snapshot) pinned(p *corev1.Pod) (pinned bool, to []string) {
 	in := func(pool string) bool {
 		like := &corev1.Node{}
 		like.Name, like.Labels = elsewhere, maps.Clone(node.Labels)
-		like.Labels[corev1.LabelHostname], like.Labels[s.poolLabel] = elsewhere, pool
+		like.Labels[corev1.LabelHostname], like.Labels[s.pools.Label] = elsewhere, pool
 		ok, err := required.Match(like)
 		return ok && err == nil
 	}
@@ -44,13 +44,13 @@ func (s *snapshot) pinned(p *corev1.Pod) (pinned bool, to []string) {
 // poolsNamed are the pools that the pod's node selector and required node affinity mention.
 func (s *snapshot) poolsNamed(p *corev1.Pod) []string {
 	var names []string
-	if name, ok := p.Spec.NodeSelector[s.poolLabel]; ok {
+	if name, ok := p.Spec.NodeSelector[s.pools.Label]; ok {
 		names = append(names, name)
 	}
 	if a := p.Spec.Affinity; a != nil && a.NodeAffinity != nil && a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution != nil {
 		for _, term := range a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms {
 			for _, e := range term.MatchExpressions {
-				if e.Key == s.poolLabel && e.Operator == corev1.NodeSelectorOpIn {
+				if e.Key == s.pools.Label && e.Operator == corev1.NodeSelectorOpIn {
 					names = append(names, e.Values...)
 				}
 			}

@@ -24,8 +24,8 @@ import (
 // again, and the pods that were read with it. What was handed out stays as it is: a list or map that changes is replaced.
 // It is safe for concurrent use.
 type snapshot struct {
-	caches    listers
-	poolLabel string
+	caches listers
+	pools  Pools
 
 	// marking guards changed, the names of what has changed in the caches since it was read. It is apart from mu, so that a cache that
 	// tells of a change does not wait for somebody who reads.
@@ -51,9 +51,9 @@ type snapshot struct {
 // names are objects of one kind.
 type names = sets.Set[cache.ObjectName]
 
-func newSnapshot(caches listers, poolLabel string) *snapshot {
+func newSnapshot(caches listers, pools Pools) *snapshot {
 	return &snapshot{
-		caches: caches, poolLabel: poolLabel, changed: map[kind]names{},
+		caches: caches, pools: pools, changed: map[kind]names{},
 		nodes:       list[upgrade.Node]{name: func(n *upgrade.Node) cache.ObjectName { return cache.ObjectName{Name: n.Name} }},
 		pods:        list[upgrade.Pod]{name: func(p *upgrade.Pod) cache.ObjectName { return cache.ObjectName{Namespace: p.Namespace, Name: p.Name} }},
 		attachments: list[upgrade.Attachment]{name: func(a *upgrade.Attachment) cache.ObjectName { return cache.ObjectName{Name: a.Name} }},
@@ -118,7 +118,7 @@ func (s *snapshot) update(now time.Time) {
 		if !ok {
 			return upgrade.Node{}, false
 		}
-		node := readNode(n, s.poolLabel)
+		node := readNode(n, s.pools)
 		node.Allocatable = s.resources.one(node.Allocatable)
 		return node, true
 	})

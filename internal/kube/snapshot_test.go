@@ -32,7 +32,7 @@ import (
 func plainly(l listers, now time.Time) upgrade.State {
 	s := upgrade.State{Workloads: map[string]upgrade.Workload{}, Budgets: map[string]upgrade.Budget{}}
 	for _, n := range all(l.nodes.List) {
-		s.Nodes = append(s.Nodes, readNode(n, label))
+		s.Nodes = append(s.Nodes, readNode(n, Pools{Label: label}))
 	}
 	slices.SortFunc(s.Nodes, func(a, b upgrade.Node) int { return cmp.Compare(a.Name, b.Name) })
 	for _, a := range objects[*storagev1.VolumeAttachment](l, attachmentKind) {
@@ -105,7 +105,7 @@ func plainOwners(l listers) map[string]upgrade.Workload {
 func plainPod(l listers, owners map[string]upgrade.Workload, p *corev1.Pod, now time.Time) upgrade.Pod {
 	pod := readPod(p)
 	pod.Requests = podRequests(p)
-	pod.Pinned, pod.PinnedTo = (&snapshot{caches: l, poolLabel: label}).pinned(p)
+	pod.Pinned, pod.PinnedTo = (&snapshot{caches: l, pools: Pools{Label: label}}).pinned(p)
 	for _, b := range objects[*policyv1.PodDisruptionBudget](l, budgetKind) {
 		selector, err := metav1.LabelSelectorAsSelector(b.Spec.Selector)
 		if b.Namespace == p.Namespace && err == nil && selector.Matches(labels.Set(p.Labels)) {
@@ -165,7 +165,7 @@ type churn struct {
 func TestASnapshotIsWhatTheCachesSay(t *testing.T) {
 	for seed := range uint64(20) {
 		caches := newListers(informers.NewSharedInformerFactory(fake.NewClientset(), 0))
-		s := newSnapshot(caches, label)
+		s := newSnapshot(caches, Pools{Label: label})
 		c := churn{rand.New(rand.NewPCG(seed, 1)), time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), caches, s.mark}
 		type handed struct {
 			state upgrade.State
@@ -359,7 +359,7 @@ func BenchmarkState(b *testing.B) {
 	for _, size := range []struct{ nodes, pods int }{{400, 4000}, {500, 15000}} {
 		b.Run(fmt.Sprintf("%d nodes, %d pods", size.nodes, size.pods), func(b *testing.B) {
 			caches, deployed := large(b, size.nodes, size.pods)
-			s := newSnapshot(caches, label)
+			s := newSnapshot(caches, Pools{Label: label})
 			for k, informer := range caches.informers {
 				for _, o := range informer.GetStore().List() {
 					s.mark(k, o)

@@ -84,9 +84,9 @@ func get[T any](l listers, k kind, name cache.ObjectName) (T, bool) {
 	return typed, ok
 }
 
-func readNode(n *corev1.Node, poolLabel string) upgrade.Node {
+func readNode(n *corev1.Node, pools Pools) upgrade.Node {
 	node := upgrade.Node{
-		Name: n.Name, Pool: n.Labels[poolLabel], Zone: n.Labels[corev1.LabelTopologyZone],
+		Name: n.Name, Pool: pools.of(n.Labels), Zone: n.Labels[corev1.LabelTopologyZone],
 		Version:       strings.TrimPrefix(n.Status.NodeInfo.KubeletVersion, "v"),
 		Unschedulable: n.Spec.Unschedulable, CordonedBy: n.Annotations[cordonedBy],
 		Allocatable: readResources(n.Status.Allocatable),
@@ -97,6 +97,45 @@ func readNode(n *corev1.Node, poolLabel string) upgrade.Node {
 		}
 	}
 	return node
+}
+
+// Pools says which nodes belong together.
+type Pools struct {
+	// Label is the label of nodes whose value is the name of their pool.
+	Label string
+	// ControlPlane tells that the nodes of the control plane, which the cluster shows, are a pool of their own, whatever they are labelled.
+	ControlPlane bool
+}
+
+// PoolsOf is how a cluster's provider tells its pools apart.
+func PoolsOf(c upgrade.Cluster) Pools {
+	return Pools{Label: c.PoolLabel, ControlPlane: c.Provider == upgrade.SelfManaged}
+}
+
+// of is the pool of a node with the labels.
+func (p Pools) of(labels map[string]string) string {
+	if _, ok := labels[controlPlaneRole]; ok && p.ControlPlane {
+		return upgrade.ControlPlanePool
+	}
+	return labels[p.Label]
+}
+
+// controlPlaneRole is the label of nodes that run a control plane.
+const controlPlaneRole = "node-role.kubernetes.io/control-plane"
+
+// readComponent is what a static pod of a control plane runs, and at which version.
+func readComponent(p *corev1.Pod) (component, version string) {
+	for _, name := range []string{upgrade.APIServer, upgrade.Etcd} {
+		if p.Namespace != metav1.NamespaceSystem || len(p.Spec.Containers) == 0 {
+			break
+		}
+		if p.Labels["component"] == name || strings.HasPrefix(p.Name, name+"-") {
+			image, _, _ := strings.Cut(p.Spec.Containers[0].Image, "@")
+			_, tag, _ := strings.Cut(image[strings.LastIndex(image, "/")+1:], ":")
+			return name, strings.TrimPrefix(tag, "v")
+		}
+	}
+	return "", ""
 }
 
 func readBudget(b *policyv1.PodDisruptionBudget) upgrade.Budget {
@@ -158,6 +197,9 @@ func readPod(p *corev1.Pod) upgrade.Pod {
 		Pending:  p.Status.Phase == corev1.PodPending,
 		Trouble:  trouble(p),
 		OneOff:   p.Spec.RestartPolicy == corev1.RestartPolicyNever || p.Spec.RestartPolicy == corev1.RestartPolicyOnFailure,
+	}
+	if pod.Mirror {
+		pod.Component, pod.Version = readComponent(p)
 	}
 	if p.DeletionTimestamp != nil {
 		pod.EndsBy = p.DeletionTimestamp.Time

@@ -37,7 +37,7 @@ func controlled(name, kind, version, by string) metav1.ObjectMeta {
 func start(t *testing.T, objects ...runtime.Object) (*Cluster, *fake.Clientset) {
 	t.Helper()
 	client := fake.NewClientset(objects...)
-	c, err := Follow(t.Context(), client, label)
+	c, err := Follow(t.Context(), client, Pools{Label: label})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,8 +20,15 @@ func controlPlaneBehind() Check {
 
 func findControlPlaneBehind(in Input) []upgrade.Finding {
 	c := in.Cluster
-	if in.ControlPlane != nil || upgrade.CompareVersions(c.ControlPlaneVersion, in.Target) >= 0 {
+	if in.ControlPlane != nil || upgrade.CompareVersions(c.ControlPlaneVersion, in.Target) >= 0 || in.upgradesControlPlane() {
 		return nil
+	}
+	if c.Provider == upgrade.SelfManaged {
+		return []upgrade.Finding{{
+			Severity: upgrade.Blocker, Object: cluster(c),
+			Problem: fmt.Sprintf("has a control plane at %s, behind the target %s, and nodes must not be newer than it", c.ControlPlaneVersion, in.Target),
+			Advice:  fmt.Sprintf("upgrade it first: node-pools: %s, or leave node-pools out; where its nodes cannot be seen, with whatever runs them", upgrade.ControlPlanePool),
+		}}
 	}
 	f := upgrade.Finding{
 		Severity: upgrade.Blocker, Object: cluster(c),

@@ -128,6 +128,9 @@ func (in Input) tight(r fit.Result) []upgrade.Finding {
 
 // grow is the command that gives the pool, and so the new one, a node more in each zone; or the new one itself, if it is there already.
 func (in Input) grow(pool string) string {
+	if in.planned(pool).ByPeople {
+		return " # add a machine to pool " + in.grown(pool) + ", and plan again"
+	}
 	to, then := in.grown(pool), "the new pool gets as many"
 	if to != pool {
 		then = "the new pool is not made again"
@@ -146,7 +149,7 @@ func (in Input) planned(pool string) upgrade.PoolPlan {
 
 // grown is the pool that has to be changed for the new one to be otherwise: the old one, as long as the new one is not there.
 func (in Input) grown(pool string) string {
-	if p := in.planned(pool); p.Adopt {
+	if p := in.planned(pool); p.Adopt || p.ByPeople && in.pool(p.NewName).Name != "" {
 		return p.NewName
 	}
 	return pool

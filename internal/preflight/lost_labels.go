@@ -233,6 +233,9 @@ func (l *labelLoss) remedy(pool string, labels map[string]string) string {
 // pool was given, so it names those as well.
 func (in Input) label(pool string, labels map[string]string) string {
 	to := in.grown(pool)
+	if in.planned(pool).ByPeople {
+		return fmt.Sprintf("kubectl label nodes -l %s=%s %s", in.Cluster.PoolLabel, in.planned(pool).NewName, pairs(labels, " "))
+	}
 	all := map[string]string{}
 	maps.Copy(all, in.pool(to).Labels)
 	maps.Copy(all, labels)

@@ -64,6 +64,11 @@ func (in Input) taint(pool upgrade.Pool, taints []upgrade.Taint, all bool) strin
 	for _, t := range slices.Concat(pool.Taints, taints) {
 		list = append(list, written(t))
 	}
+	for _, p := range in.migrated() {
+		if p.ByPeople && (p.Name == pool.Name || p.NewName == pool.Name) {
+			return fmt.Sprintf("kubectl taint nodes -l %s=%s %s # once they have joined; %s", in.Cluster.PoolLabel, p.NewName, strings.Join(list, " "), orAccept)
+		}
+	}
 	return fmt.Sprintf("gcloud container node-pools update %s --cluster %s --location %s --project %s --node-taints %s # and plan again; %s",
 		pool.Name, in.Cluster.Name, in.Cluster.Location, in.Cluster.Project, strings.Join(list, ","), orAccept)
 }

@@ -32,7 +32,7 @@ func findManagedElsewhere(in Input) []upgrade.Finding {
 		if pool.ManagedBy == "" {
 			is = fmt.Sprintf("is in a cluster that %s manages, and may be managed by it too", tool)
 		}
-		if p.Action.InPlace() {
+		if p.ByProvider() {
 			found = append(found, upgrade.Finding{
 				Severity: upgrade.Info, Object: nodePool(p.Name), Problem: fmt.Sprintf("%s: its name stays, and its version is another one afterwards", is),
 				Advice: fmt.Sprintf("set its version to %s there, or %s tries to put the old one back", p.To, tool),

@@ -56,6 +56,7 @@ func Checks() []Check {
 		controlPlaneBehind(), leftBehind(), controlPlaneDowntime(), newerPool(), goesOn(), poolNameTaken(), otherCluster(),
 		autopilot(), autoUpgrade(), clusterTrouble(), pendingOperation(), poolTrouble(), maintenanceWindow(), maintenanceExclusion(), podRange(), managedElsewhere(), autoprovisioning(), skew(), providerDrains(),
 		providerPermissions(), surgeQuota(),
+		singleControlPlane(), etcdQuorum(), unseenServers(), serverSkew(), unlabelledNodes(),
 		unreadyNodes(), foreignCordons(), imageDrift(), pinnedToPool(), removedLabels(),
 		permissions(), webhooks(), deprecatedAPIs(), localVolumes(), zonalVolumes(), unboundVolumes(), hostPaths(),
 		externalTrafficLocal(), noEndpoints(), noReadinessProbe(), crashing(), pdbWithoutController(), unhealthyBlocks(),

@@ -21,7 +21,7 @@ func providerDrains() Check {
 func findProviderDrains(in Input) []upgrade.Finding {
 	var found []upgrade.Finding
 	for _, p := range in.Pools {
-		if !p.Action.InPlace() {
+		if !p.ByProvider() {
 			continue
 		}
 		found = append(found, upgrade.Finding{
@@ -49,7 +49,7 @@ func (in Input) drainedBy(p upgrade.Pod) (upgrade.PoolPlan, bool) {
 		}
 		for _, pool := range in.Pools {
 			if pool.Name == n.Pool {
-				return pool, pool.Action.InPlace()
+				return pool, pool.ByProvider()
 			}
 		}
 	}

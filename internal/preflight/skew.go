@@ -40,11 +40,15 @@ func findSkew(in Input) []upgrade.Finding {
 				Problem: fmt.Sprintf("%s %s, %d minors behind the control plane at %s, and nodes may be %d behind", is, runs, behind, controlPlane, c.Skew),
 			})
 		case ok && runs == p.Version && upgrade.CompareVersions(runs, controlPlane) > 0:
-			found = append(found, upgrade.Finding{
+			f := upgrade.Finding{
 				Severity: upgrade.Warning, Object: nodePool(p.Name),
 				Problem: fmt.Sprintf("runs %s, newer than the control plane at %s, and nodes must not be newer than it", runs, controlPlane),
 				Remedy:  gcloud(c, "clusters upgrade", c.Name, "--master --cluster-version", runs),
-			})
+			}
+			if c.Provider == upgrade.SelfManaged {
+				f.Remedy, f.Advice = "", "upgrade the control plane"
+			}
+			found = append(found, f)
 		}
 	}
 	return found

@@ -26,7 +26,7 @@ func (in Input) surge(steps []upgrade.Step, each func(upgrade.PoolPlan) int64) i
 
 // newNodes is how many nodes are made beside those of a pool: an earlier run may have made some already.
 func (in Input) newNodes(p upgrade.PoolPlan) int {
-	if p.Action.InPlace() {
+	if p.ByProvider() {
 		return p.ExtraNodes()
 	}
 	return max(0, p.MostPerZone()*len(p.Zones)-len(in.State.PoolNodes(p.NewName)))
@@ -36,7 +36,7 @@ func (in Input) newNodes(p upgrade.PoolPlan) int {
 func (in Input) oneByOne() []upgrade.Step {
 	var steps []upgrade.Step
 	for _, p := range in.changed() {
-		if p.Action.InPlace() {
+		if p.ByProvider() {
 			steps = append(steps, upgrade.NewStep(upgrade.UpgradePool, p.Name, ""), upgrade.NewStep(upgrade.RestoreUpgradeSettings, p.Name, ""))
 			continue
 		}

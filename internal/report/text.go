@@ -33,7 +33,7 @@ func (v View) Text(read string) []string {
 	}
 	p := v.Plan
 	c := p.Cluster
-	line("Plan for %s (%s, project %s, %s, %s), control plane at %s", c.Name, c.Provider, c.Project, c.Location, v.Kind, c.ControlPlaneVersion)
+	line("Plan for %s (%s), control plane at %s", c.Name, v.Where, c.ControlPlaneVersion)
 	line("Target   %s", v.Target)
 	line("Digest   %s", p.Digest)
 	line("Read     %s", read)

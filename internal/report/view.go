@@ -23,8 +23,8 @@ type View struct {
 	Plan upgrade.Plan
 	// Target is the version, with what was asked for if that was another word.
 	Target string
-	// Kind is zonal or regional.
-	Kind   string
+	// Where says whose cluster it is, and where: "gke, project p, europe-west1, regional".
+	Where  string
 	Counts string
 	// ControlPlane is what happens to the control plane, empty for nothing.
 	ControlPlane string
@@ -74,12 +74,9 @@ type StepView struct {
 
 // Look puts a plan into words, given the consents that are granted.
 func Look(p upgrade.Plan, granted []upgrade.Consent) View {
-	v := View{Plan: p, Target: p.Target.Version, Kind: "zonal", Timing: TimingOf(p), Counts: FindingCounts(p), ControlPlane: ControlPlane(p)}
+	v := View{Plan: p, Target: p.Target.Version, Where: Where(p.Cluster), Timing: TimingOf(p), Counts: FindingCounts(p), ControlPlane: ControlPlane(p)}
 	if p.Target.Requested != p.Target.Version {
 		v.Target += fmt.Sprintf(" (%s)", p.Target.Requested)
-	}
-	if p.Cluster.Regional {
-		v.Kind = "regional"
 	}
 	for _, pool := range p.Pools {
 		v.Pools = append(v.Pools, viewPool(pool))
@@ -112,7 +109,7 @@ func viewPool(pool upgrade.PoolPlan) PoolView {
 		return PoolView{PoolPlan: pool, Size: "-", Pods: "-", NewPool: "-"}
 	}
 	v := PoolView{PoolPlan: pool, Size: fmt.Sprint(len(pool.Nodes)), Pods: fmt.Sprint(pool.PodsToMove), NewPool: NewPool(pool)}
-	if pool.Action.InPlace() {
+	if pool.ByProvider() {
 		v.NewPool = "-" // its name stays
 	}
 	if s := pool.Surge; s.Nodes > 0 {
@@ -224,6 +221,9 @@ type Timing struct {
 	Ends int
 	// ControlPlane is the version that the control plane is upgraded to first and that no rollback takes back, empty where it is left alone.
 	ControlPlane string
+	// People is how often it waits for people, whose time is not counted. InPlace tells that nodes are upgraded in place, which is not undone.
+	People  int
+	InPlace bool
 }
 
 // Part is one kind of steps of a plan.
@@ -234,7 +234,7 @@ type Part struct {
 
 // TimingOf adds up a plan's estimates.
 func TimingOf(p upgrade.Plan) Timing {
-	var t Timing
+	t := Timing{InPlace: slices.ContainsFunc(p.Steps, func(s upgrade.Step) bool { return s.Kind == upgrade.AwaitNode })}
 	sums := map[upgrade.StepKind]time.Duration{}
 	drains := 0
 	for _, s := range p.Steps {
@@ -242,6 +242,9 @@ func TimingOf(p upgrade.Plan) Timing {
 			t.ControlPlane = s.Version
 		}
 		t.pools = t.pools || s.Pool != ""
+		if s.Kind == upgrade.AwaitNode || s.Kind == upgrade.WaitNodes && p.Cluster.Provider == upgrade.SelfManaged {
+			t.People++
+		}
 		if last := endOf(p, s); last != "" {
 			if len(t.NoReturn) == 0 {
 				t.Until = t.Total
@@ -301,6 +304,9 @@ func endOf(p upgrade.Plan, s upgrade.Step) string {
 // Takes says how long it takes: "about 1 h 9 min if all goes well (new nodes 4 min, …)".
 func (t Timing) Takes() string {
 	text := About(t.Total) + " if all goes well"
+	if t.People > 0 {
+		text += fmt.Sprintf(", and what people take, %s", Plural(t.People, "time"))
+	}
 	if len(t.Parts) == 0 {
 		return text
 	}
@@ -317,6 +323,9 @@ func (t Timing) Undo() string {
 		return "not at all: a control plane is not downgraded"
 	}
 	text := "at any time: the old pools are kept"
+	if t.InPlace {
+		text = "at any time, but for nodes that are upgraded in place: they stay so"
+	}
 	if len(t.NoReturn) > 0 {
 		text = fmt.Sprintf("until %s, %s after the start", t.NoReturn[0], About(t.Until))
 	}

@@ -13,7 +13,7 @@ import (
 // Step says what a step of a plan does: "create-pool: …".
 func Step(p upgrade.Plan, s upgrade.Step) string {
 	pool, _ := p.Pool(s.Pool)
-	nodes := pool.NodesPerZone * len(pool.Zones)
+	nodes := pool.NewNodes()
 	switch s.Kind {
 	case upgrade.UpgradeControlPlane:
 		return fmt.Sprintf("%s: to %s, and then ask the provider and the API server whether it is there%s", s.Kind, s.Version, meanwhile(p.Cluster.Regional))
@@ -22,11 +22,14 @@ func Step(p upgrade.Plan, s upgrade.Step) string {
 	case upgrade.CreatePool:
 		return fmt.Sprintf("%s: %s at %s, like %s, %d nodes in %s%s", s.Kind, pool.NewName, pool.To, s.Pool, nodes, strings.Join(pool.Zones, ", "), grows(pool))
 	case upgrade.WaitNodes:
+		if pool.ByPeople {
+			return fmt.Sprintf("%s: until people have added machines, and %s of %s are Ready at %s", s.Kind, Plural(nodes, "node"), pool.NewName, pool.To)
+		}
 		return fmt.Sprintf("%s: until %d nodes of %s are Ready at %s", s.Kind, nodes, pool.NewName, pool.To)
 	case upgrade.CordonPool:
 		return fmt.Sprintf("%s: every node of %s, so that no pod moves twice", s.Kind, s.Pool)
 	case upgrade.SurgeFirst:
-		return fmt.Sprintf("%s: restart %s, so that new pods are Ready before the old ones of %s end", s.Kind, restarts(pool.Restarts), s.Pool)
+		return fmt.Sprintf("%s: restart %s, so that new pods are Ready before the old ones of %s end", s.Kind, restarts(pool.Restarts), or(s.Node, s.Pool))
 	case upgrade.SetUpgradeSettings:
 		return fmt.Sprintf("%s: GKE is to upgrade %s with %s", s.Kind, s.Pool, pool.Upgrade)
 	case upgrade.UpgradePool:
@@ -38,8 +41,20 @@ func Step(p upgrade.Plan, s upgrade.Step) string {
 		return fmt.Sprintf("%s: GKE deletes the old nodes of %s, once its workloads are as available as before", s.Kind, s.Pool)
 	case upgrade.RestoreUpgradeSettings:
 		return fmt.Sprintf("%s: %s is upgraded as before this run again", s.Kind, s.Pool)
+	case upgrade.CheckQuorum:
+		return fmt.Sprintf("%s: every member of etcd is Ready before %s is taken", s.Kind, s.Node)
+	case upgrade.CordonNode:
+		return fmt.Sprintf("%s: %s", s.Kind, s.Node)
+	case upgrade.AwaitNode:
+		return fmt.Sprintf("%s: until people have upgraded %s to %s, or replaced it", s.Kind, s.Node, pool.To)
+	case upgrade.UncordonNode:
+		return fmt.Sprintf("%s: %s, then wait until its own pods run and workloads are as available as before", s.Kind, s.Node)
+	case upgrade.VerifyServers:
+		return fmt.Sprintf("%s: each says that it runs %s", s.Kind, pool.To)
+	case upgrade.RetirePool:
+		return fmt.Sprintf("%s: nothing is left on %s, whose machines people may remove then", s.Kind, s.Pool)
 	case upgrade.DrainNode:
-		if pool.Action.InPlace() {
+		if pool.ByProvider() {
 			return fmt.Sprintf("%s: %s, by GKE, until its workloads are as available as before", s.Kind, s.Node)
 		}
 		return fmt.Sprintf("%s: %s, then wait until its workloads are as available as before", s.Kind, s.Node)
@@ -94,6 +109,32 @@ func grows(pool upgrade.PoolPlan) string {
 	return fmt.Sprintf("; its autoscaler (%s) is on from the start, adds nodes as pods come, and takes none away before the end", pool.Autoscaling.Summary)
 }
 
+func or(text, otherwise string) string {
+	if text == "" {
+		return otherwise
+	}
+	return text
+}
+
+// Where says whose cluster it is, and where: "gke, project p, europe-west1, regional".
+func Where(c upgrade.Cluster) string {
+	switch {
+	case c.Provider == upgrade.SelfManaged:
+		return fmt.Sprintf("%s, pools by the label %s", c.Provider, or(c.PoolLabel, "of the control plane"))
+	case c.Regional:
+		return fmt.Sprintf("%s, project %s, %s, regional", c.Provider, c.Project, c.Location)
+	}
+	return fmt.Sprintf("%s, project %s, %s, zonal", c.Provider, c.Project, c.Location)
+}
+
+// Sources says what a plan was read of: the provider, and the Kubernetes API at an address.
+func Sources(c upgrade.Cluster, api string) string {
+	if c.Provider == upgrade.SelfManaged {
+		return "the Kubernetes API at " + api
+	}
+	return fmt.Sprintf("%s of GKE, and the Kubernetes API at %s", c.Name, api)
+}
+
 // restarts names the Deployments that are restarted, the first of many, with the pods that restart with them and what may speak against it: "Deployment shop/web (3 pods, 2 of them elsewhere)".
 func restarts(all []upgrade.Restart) string {
 	names := make([]string, len(all))
@@ -112,7 +153,10 @@ func restarts(all []upgrade.Restart) string {
 
 // NewPool says which pool takes over from another, and how large it is.
 func NewPool(pool upgrade.PoolPlan) string {
-	text := fmt.Sprintf("%s, %s", pool.NewName, Plural(pool.NodesPerZone*len(pool.Zones), "node"))
+	if pool.Action != upgrade.Migrate {
+		return "-" // its name stays
+	}
+	text := fmt.Sprintf("%s, %s", pool.NewName, Plural(pool.NewNodes(), "node"))
 	if pool.Grows {
 		text += " and more by its autoscaler"
 	}

@@ -213,7 +213,7 @@ func (f fixture) plan(t *testing.T) upgrade.Plan {
 		t.Fatal(err)
 	}
 	api := serve(t, populate(t, f, cluster), cluster.ControlPlaneVersion, f.metrics)
-	watched, err := kube.Watch(t.Context(), &rest.Config{Host: api, QPS: -1}, cluster.PoolLabel)
+	watched, err := kube.Watch(t.Context(), &rest.Config{Host: api, QPS: -1}, kube.PoolsOf(cluster))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -11,18 +11,24 @@ import (
 
 	"k8s.io/client-go/rest"
 
+	"github.com/upshift-k8s/upshift/internal/engine"
 	"github.com/upshift-k8s/upshift/internal/gke"
 	"github.com/upshift-k8s/upshift/internal/kube"
 	"github.com/upshift-k8s/upshift/internal/preflight"
 	"github.com/upshift-k8s/upshift/internal/runstore"
+	"github.com/upshift-k8s/upshift/internal/selfmanaged"
 	"github.com/upshift-k8s/upshift/internal/upgrade"
 )
 
 // Target is which cluster, and how it is reached.
 type Target struct {
-	Name gke.Name
+	// Provider is upgrade.GKE or upgrade.SelfManaged; of a self-managed cluster the Name has no more than Cluster.
+	Provider string
+	Name     gke.Name
 	// Kube reaches the cluster's Kubernetes API, nil for the endpoint that GKE tells.
 	Kube *rest.Config
+	// PoolLabel is the label of nodes that names their pool, on a self-managed cluster.
+	PoolLabel string
 	// Endpoint is one of gke.Endpoints, for a nil Kube.
 	Endpoint string
 	// APIs are where Google's APIs are.
@@ -36,11 +42,18 @@ type Target struct {
 // Session is one process's connection to one cluster. Its methods may be called by several goroutines at once.
 type Session struct {
 	target   Target
-	provider *gke.Provider
+	provider provider
 	kube     *rest.Config
 	store    *runstore.Store
 	// tally counts all that is asked of the Kubernetes API.
 	tally kube.Tally
+}
+
+// provider is what a session needs of who knows the cluster's pools.
+type provider interface {
+	engine.Provider
+	Cluster(ctx context.Context) (upgrade.Cluster, error)
+	Close() error
 }
 
 // WrongCluster is the error for a kubeconfig that leads to another cluster than the one that is named.
@@ -62,7 +75,13 @@ func (b *BadRequest) Unwrap() error { return b.err }
 // Connect finds out how the cluster is reached, and that it is the one that is meant.
 func Connect(ctx context.Context, t Target) (_ *Session, err error) {
 	s := &Session{target: t}
-	if s.provider, err = gke.Connect(ctx, t.Name, t.APIs, t.UserAgent); err != nil {
+	if t.Provider == upgrade.SelfManaged {
+		s.kube = t.Kube
+		s.provider, err = selfmanaged.Connect(t.Kube, t.Name.Cluster, t.PoolLabel)
+	} else {
+		s.provider, s.kube, err = connectGKE(ctx, t)
+	}
+	if err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -70,22 +89,30 @@ func Connect(ctx context.Context, t Target) (_ *Session, err error) {
 			err = errors.Join(err, s.provider.Close())
 		}
 	}()
-	config, err := s.reach(ctx)
-	if err != nil {
-		return nil, err
-	}
-	s.kube = kube.Counted(config, &s.tally)
+	s.kube = kube.Counted(s.kube, &s.tally)
 	if s.store, err = runstore.Open(s.kube, t.Namespace); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
+// connectGKE connects to GKE, and finds out how the cluster's Kubernetes API is reached.
+func connectGKE(ctx context.Context, t Target) (provider, *rest.Config, error) {
+	p, err := gke.Connect(ctx, t.Name, t.APIs, t.UserAgent)
+	if err != nil {
+		return nil, nil, err
+	}
+	config, err := reach(ctx, p, t)
+	if err != nil {
+		return nil, nil, errors.Join(err, p.Close())
+	}
+	return p, config, nil
+}
+
 // reach returns how to reach the cluster's Kubernetes API, and makes sure that it is that cluster's.
-func (s *Session) reach(ctx context.Context) (*rest.Config, error) {
-	t := s.target
+func reach(ctx context.Context, p *gke.Provider, t Target) (*rest.Config, error) {
 	if t.Kube == nil {
-		access, err := s.provider.Access(ctx, t.Endpoint)
+		access, err := p.Access(ctx, t.Endpoint)
 		if err != nil {
 			return nil, err
 		}
@@ -95,7 +122,7 @@ func (s *Session) reach(ctx context.Context) (*rest.Config, error) {
 	if err != nil {
 		return nil, err
 	}
-	same, err := s.provider.Recognizes(ctx, t.Kube.Host, ca)
+	same, err := p.Recognizes(ctx, t.Kube.Host, ca)
 	if err != nil {
 		return nil, err
 	}
@@ -122,7 +149,7 @@ func (s *Session) Plan(ctx context.Context, o upgrade.Options) (upgrade.Plan, er
 	}
 	reading, done := context.WithCancel(ctx)
 	defer done()
-	watched, err := kube.Watch(reading, s.kube, cluster.PoolLabel)
+	watched, err := kube.Watch(reading, s.kube, kube.PoolsOf(cluster))
 	if err != nil {
 		return upgrade.Plan{}, err
 	}
@@ -147,11 +174,11 @@ func (s *Session) build(ctx context.Context, cluster upgrade.Cluster, watched *k
 	return plan, nil
 }
 
-// State reads what the Kubernetes API knows. PoolLabel is the label of nodes that names their pool.
-func (s *Session) State(ctx context.Context, poolLabel string) (upgrade.State, error) {
+// State reads what the Kubernetes API knows of a cluster of which the provider has told before.
+func (s *Session) State(ctx context.Context, c upgrade.Cluster) (upgrade.State, error) {
 	ctx, done := context.WithCancel(ctx)
 	defer done() // the caches are full, and what comes later is not asked for
-	cluster, err := kube.Watch(ctx, s.kube, poolLabel)
+	cluster, err := kube.Watch(ctx, s.kube, kube.PoolsOf(c))
 	if err != nil {
 		return upgrade.State{}, err
 	}

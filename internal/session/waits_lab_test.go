@@ -34,7 +34,7 @@ func TestWhatHoldsADrainIsNamedSoonAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cluster, err := kube.Watch(t.Context(), l.Config(lab.Upshift), "pool")
+	cluster, err := kube.Watch(t.Context(), l.Config(lab.Upshift), kube.Pools{Label: "pool"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/upshift-k8s/upshift/internal/engine"
+	"github.com/upshift-k8s/upshift/internal/gke"
 	"github.com/upshift-k8s/upshift/internal/kube"
 	"github.com/upshift-k8s/upshift/internal/runstore"
 	"github.com/upshift-k8s/upshift/internal/upgrade"
@@ -80,21 +81,21 @@ func (w *Work) Plan(ctx context.Context, o upgrade.Options) (upgrade.Plan, error
 	if err != nil {
 		return upgrade.Plan{}, err
 	}
-	if err := w.watch(ctx, cluster.PoolLabel); err != nil {
+	if err := w.watch(ctx, cluster); err != nil {
 		return upgrade.Plan{}, err
 	}
 	return w.session.build(ctx, cluster, w.cluster, o)
 }
 
 // watch fills the caches, once. They are kept up to date until the right is lost.
-func (w *Work) watch(ctx context.Context, poolLabel string) error {
+func (w *Work) watch(ctx context.Context, c upgrade.Cluster) error {
 	if w.cluster != nil {
 		return nil
 	}
 	// The caches outlive ctx, if it is shorter than the work, but filling them does not.
 	kept, drop := context.WithCancel(w.lock.Context())
 	unless := context.AfterFunc(ctx, drop)
-	cluster, err := kube.Watch(kept, w.session.kube, poolLabel) //nolint:contextcheck // the caches last as long as the work
+	cluster, err := kube.Watch(kept, w.session.kube, kube.PoolsOf(c)) //nolint:contextcheck // the caches last as long as the work
 	if !unless() && err == nil {
 		err = context.Cause(ctx)
 	}
@@ -138,7 +139,7 @@ type AnotherCluster struct{ Cluster upgrade.Cluster }
 
 func (a *AnotherCluster) Error() string {
 	c := a.Cluster
-	return fmt.Sprintf("the record is about another cluster, projects/%s/locations/%s/clusters/%s: this one was made from a copy of that, or the record was", c.Project, c.Location, c.Name)
+	return fmt.Sprintf("the record is about another cluster, %s: this one was made from a copy of that, or the record was", gke.Name{Project: c.Project, Location: c.Location, Cluster: c.Name})
 }
 
 // Prepare makes sure that the run is of this cluster, and reads the cluster. AnotherCluster is an error.
@@ -146,7 +147,7 @@ func (w *Work) Prepare(ctx context.Context, run *upgrade.Run) error {
 	if c, name := run.Plan.Cluster, w.session.target.Name; c.Project != name.Project || c.Location != name.Location || c.Name != name.Cluster {
 		return &AnotherCluster{c}
 	}
-	return w.watch(ctx, run.Plan.Cluster.PoolLabel)
+	return w.watch(ctx, run.Plan.Cluster)
 }
 
 // CarryOut carries out what is left of a run that was prepared or planned here, and first what a person asks, if anything. The run says
@@ -157,8 +158,11 @@ func (w *Work) CarryOut(ctx context.Context, run *upgrade.Run, first *upgrade.Re
 	if hooks.Notify == nil {
 		hooks.Notify = func(upgrade.Event) {}
 	}
+	// Who runs the cluster may have neither.
+	upgrader, _ := s.provider.(engine.Upgrader)
+	surroundings, _ := s.provider.(engine.Surroundings)
 	e := engine.Engine{
-		Provider: s.provider, Upgrader: s.provider, Surroundings: s.provider, Cluster: w.cluster, Lock: w.lock, Record: &journal{lock: w.lock, saved: hooks.Saved}, Holder: w.lock.Holder(), First: first,
+		Provider: s.provider, Upgrader: upgrader, Surroundings: surroundings, Cluster: w.cluster, Lock: w.lock, Record: &journal{lock: w.lock, saved: hooks.Saved}, Holder: w.lock.Holder(), First: first,
 		Calls: s.tally.Calls, Requests: s.store.Requests(ctx, run.Acknowledged), Outages: w.lock.Outages(), Notify: hooks.Notify,
 	}
 	err := e.Run(ctx, run)

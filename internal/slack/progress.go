@@ -44,6 +44,9 @@ func (p Progress) Message() Message {
 	if lines := p.waiting(); len(lines) > 0 {
 		b.some(":no_entry: *Blocked by*", lines, len(lines), 2000)
 	}
+	if lines := p.tasks(); len(lines) > 0 {
+		b.some(":raised_hand: *People have to act*", lines, len(lines), 2000)
+	}
 	if len(run.Next) > 0 && run.State != upgrade.Running {
 		b.some("*Next*", escapeAll("• ", p.next()), len(run.Next), footRoom)
 	}
@@ -217,6 +220,18 @@ func (p Progress) step(s upgrade.Step) string {
 		return "deleting pool " + code(s.Pool) + since
 	case upgrade.RestoreAutoscaling:
 		return "autoscaling of " + code(pool.NewName) + " is turned on"
+	case upgrade.CheckQuorum:
+		return "waiting until every member of etcd is Ready, before " + code(s.Node) + " is taken" + since
+	case upgrade.CordonNode:
+		return "cordoning node " + code(s.Node)
+	case upgrade.AwaitNode:
+		return "waiting for people to upgrade node " + code(s.Node) + since
+	case upgrade.UncordonNode:
+		return "opening node " + code(s.Node) + ", and waiting until all is as it was" + since
+	case upgrade.VerifyServers:
+		return "asking every API server for its version" + since
+	case upgrade.RetirePool:
+		return "making sure that nothing is left on " + code(s.Pool)
 	}
 	return Escape(s.ID)
 }
@@ -233,6 +248,31 @@ func (p Progress) drained(s upgrade.Step) string {
 		return ""
 	}
 	return ", draining " + list(nodes, shownObjects)
+}
+
+// tasks are what people have to do on machines, a line each and one for each command.
+func (p Progress) tasks() []string {
+	var lines []string
+	for _, t := range p.Run.Tasks {
+		lines = append(lines, "• "+Escape(cut(t.What, 500)))
+		for _, c := range t.Commands {
+			lines = append(lines, code(cut(c, 500)))
+		}
+	}
+	return lines
+}
+
+// Task is what a step asks of people: a reply in the run's thread, to whoever asked for the run.
+func (p Progress) Task(t upgrade.Task) Message {
+	text := ":raised_hand: " + Escape(cut(t.What, 1500))
+	if p.Run.Requester != nil {
+		text = Mention(p.Run.Requester.ID) + " " + text
+	}
+	lines := []string{text}
+	for _, c := range t.Commands {
+		lines = append(lines, code(cut(c, 500)))
+	}
+	return linesMessage(append(lines, "The run goes on by itself once this is seen done."))
 }
 
 // waiting are the things that hold the run up, a line each.

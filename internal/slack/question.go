@@ -91,16 +91,20 @@ func PlanMessage(p upgrade.Plan) Message {
 }
 
 func describeCluster(p upgrade.Plan) string {
-	kind := "zonal"
-	if p.Cluster.Regional {
-		kind = "regional"
-	}
 	target := code(p.Target.Version)
 	if p.Target.Requested != p.Target.Version {
 		target += " (" + Escape(p.Target.Requested) + ")"
 	}
-	text := fmt.Sprintf("Cluster %s: %s, project %s, %s, %s, control plane at %s. Target %s.", code(p.Cluster.Name), Escape(p.Cluster.Provider),
-		code(p.Cluster.Project), code(p.Cluster.Location), kind, code(p.Cluster.ControlPlaneVersion), target)
+	c := p.Cluster
+	where := Escape(c.Provider)
+	if c.Provider != upgrade.SelfManaged {
+		kind := "zonal"
+		if c.Regional {
+			kind = "regional"
+		}
+		where += fmt.Sprintf(", project %s, %s, %s", code(c.Project), code(c.Location), kind)
+	}
+	text := fmt.Sprintf("Cluster %s: %s, control plane at %s. Target %s.", code(c.Name), where, code(c.ControlPlaneVersion), target)
 	if does := report.ControlPlane(p); does != "" {
 		text += "\nControl plane: " + Escape(does) + "."
 	}
@@ -115,12 +119,15 @@ func pools(p upgrade.Plan) []string {
 			lines = append(lines, fmt.Sprintf("• Pool %s at %s: nothing to do, %s", code(pool.Name), code(pool.From), Escape(pool.Why)))
 			continue
 		}
-		how := "The new pool: " + report.NewPool(pool)
-		if pool.Action.InPlace() {
-			how = "GKE drains it: " + pool.Upgrade.String()
+		how := "Its name stays"
+		switch {
+		case pool.Action == upgrade.Migrate:
+			how = "The new pool: " + Escape(report.NewPool(pool))
+		case pool.ByProvider():
+			how = "GKE drains it: " + Escape(pool.Upgrade.String())
 		}
 		lines = append(lines, fmt.Sprintf("• Pool %s: %s from %s to %s, %s, %s to move. %s", code(pool.Name), pool.Action, code(pool.From), code(pool.To),
-			report.Plural(len(pool.Nodes), "node"), report.Plural(pool.PodsToMove, "pod"), Escape(how))+
+			report.Plural(len(pool.Nodes), "node"), report.Plural(pool.PodsToMove, "pod"), how)+
 			"\n      "+list(pool.Nodes, shownNodes))
 	}
 	return lines

@@ -16,7 +16,9 @@ type Cluster struct {
 	Regional bool `json:"regional"`
 	// ControlPlaneVersion is the version that the API server runs now, without a leading "v".
 	ControlPlaneVersion string `json:"controlPlaneVersion"`
-	Channel             string `json:"channel,omitempty"`
+	// Servers are the versions of all API servers, where the provider can tell them apart; ControlPlaneVersion is the lowest of them then.
+	Servers []string `json:"-"`
+	Channel string   `json:"channel,omitempty"`
 	// PoolLabel is the label of nodes that names their pool.
 	PoolLabel string `json:"poolLabel"`
 	Pools     []Pool `json:"-"`
@@ -108,6 +110,8 @@ type Versions struct {
 	Valid []string
 	// Nodes are all versions that nodes may run, older ones included.
 	Nodes []string
+	// Any tells that nobody offers versions: people can bring any exact one.
+	Any bool
 }
 
 // Snapshot is what was read of a cluster at one time.

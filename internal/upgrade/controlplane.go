@@ -60,15 +60,17 @@ func NewHop(version string) Step {
 	return Step{ID: string(UpgradeControlPlane) + "/" + version, Kind: UpgradeControlPlane, Version: version}
 }
 
-// upgradesNodes tells that node pools are upgraded, and not left out, or to the provider.
+// upgradesNodes tells that node pools are upgraded, and not left out, or to the provider. Where people run the cluster, its control plane is one.
 func (o Options) upgradesNodes(c Cluster) bool {
-	return o.Scope != ScopeControlPlane && (!c.Autopilot || o.Scope != ScopeAll)
+	return c.Provider == SelfManaged || o.Scope != ScopeControlPlane && (!c.Autopilot || o.Scope != ScopeAll)
 }
 
 // planControlPlane says how the control plane gets to version, nil if it is left alone. Its errors are about what was asked for.
 func planControlPlane(c Cluster, o Options, version string) (*ControlPlanePlan, error) {
 	order := CompareVersions(c.ControlPlaneVersion, version)
 	switch {
+	case c.Provider == SelfManaged:
+		return nil, nil
 	case o.Scope == ScopeControlPlane && len(o.Pools) > 0:
 		return nil, fmt.Errorf("node-pools: scope %s upgrades no node pool; leave node-pools out, or choose another scope", o.Scope)
 	case order > 0 && o.Scope.ControlPlane() && !o.upgradesNodes(c):

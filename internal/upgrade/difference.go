@@ -103,7 +103,7 @@ func poolDifferences(before, now Plan) []string {
 			found = append(found, fmt.Sprintf("pool %s: %s takes over instead of %s", p.Name, p.NewName, old.NewName))
 		case p.Action.Changes() && old.From != p.From:
 			found = append(found, fmt.Sprintf("pool %s runs %s instead of %s", p.Name, p.From, old.From))
-		case p.Action.InPlace() && old.Upgrade != nil && !reflect.DeepEqual(old.Upgrade, p.Upgrade):
+		case p.ByProvider() && old.Upgrade != nil && !reflect.DeepEqual(old.Upgrade, p.Upgrade):
 			found = append(found, fmt.Sprintf("pool %s: GKE upgrades it with %s instead of %s", p.Name, p.Upgrade, old.Upgrade))
 		case p.Action.Changes() && !bytes.Equal(old.Config, p.Config):
 			found = append(found, fmt.Sprintf("the configuration of pool %s has changed", p.Name))

@@ -46,6 +46,8 @@ func digest(p Plan, s Snapshot) (string, error) {
 	content.Options.Target = ""
 	// So are the numbers of nodes of a rolling upgrade: what counts is in the pools that are.
 	content.Options.MaxSurge, content.Options.MaxUnavailable = 0, 0
+	// Where a process waits for people changes nothing of what is done.
+	content.Options.Wait = ""
 	for _, pp := range p.Pools {
 		// A pool that is left alone is no part of what is done; the new pool of an interrupted run is one.
 		if !pp.Action.Changes() {

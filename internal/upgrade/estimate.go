@@ -43,6 +43,9 @@ func estimate(p *Plan, s State) {
 			p.Steps[i].Estimate = p.soaks(step)
 		case SurgeFirst:
 			p.Steps[i].Estimate = Seconds(restarts[step.Pool])
+			if pool, _ := p.Pool(step.Pool); step.Node != "" { // a part of the pool
+				p.Steps[i].Estimate /= Seconds(len(pool.Nodes))
+			}
 		case DrainNode:
 			p.Steps[i].Estimate = Seconds(drains[step.Node])
 			if p.For(step.Pool).Parallel.One() {
@@ -51,7 +54,7 @@ func estimate(p *Plan, s State) {
 		}
 	}
 	for i := range p.Pools {
-		if p.Pools[i].Action.Changes() {
+		if p.Pools[i].Action.Changes() && !p.Pools[i].ByPeople {
 			p.Pools[i].Surge = surge(p.Pools[i], p.Steps)
 		}
 	}

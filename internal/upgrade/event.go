@@ -22,6 +22,8 @@ const (
 	// APIAway and APIBack: the Kubernetes API cannot be reached, and can be again.
 	APIAway EventKind = "api-away"
 	APIBack EventKind = "api-back"
+	// PeopleAwaited: the run waits for people to do Task.
+	PeopleAwaited EventKind = "people-awaited"
 )
 
 // Event is one thing that happened in a run.
@@ -42,6 +44,8 @@ type Event struct {
 	Text string `json:"text,omitempty"`
 	// Waiting are the reasons of a drain that waits.
 	Waiting []Waiting `json:"waiting,omitempty"`
+	// Task is what people have to do.
+	Task *Task `json:"task,omitempty"`
 	// Took is how long the thing took.
 	Took Seconds `json:"took,omitempty"`
 }

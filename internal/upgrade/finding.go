@@ -31,7 +31,7 @@ type Consent string
 const (
 	AllowBarePods     Consent = "allow-bare-pods"
 	AllowEmptyDirLoss Consent = "allow-emptydir-loss"
-	// AllowControlPlaneDowntime is for the Kubernetes API being away while a control plane of one server is upgraded.
+	// AllowControlPlaneDowntime allows that the Kubernetes API is away while its control plane is upgraded.
 	AllowControlPlaneDowntime Consent = "allow-control-plane-downtime"
 )
 

@@ -57,8 +57,10 @@ const (
 	mostAtOnce = 20
 )
 
-// InPlace tells that the provider upgrades the pool's nodes, and its name stays.
-func (a PoolAction) InPlace() bool { return a == Rolling || a == BlueGreen }
+// ByProvider tells that the provider upgrades the pool's nodes: it drains them and makes them anew.
+func (p PoolPlan) ByProvider() bool {
+	return !p.ByPeople && (p.Action == Rolling || p.Action == BlueGreen)
+}
 
 // strategy is what is done with a pool that is to be upgraded, and why.
 func strategy(o PoolOptions, c Cluster, pool Pool, version string) (PoolAction, string) {
@@ -102,20 +104,22 @@ func (p PoolPlan) makes() int {
 
 // ExtraNodes is how many nodes there are at most, while the pool is upgraded, beside as many as it has.
 func (p PoolPlan) ExtraNodes() int {
-	switch p.Action {
-	case Rolling:
+	switch {
+	case p.ByPeople && p.Action == Rolling: // who may replace a node by another
+		return 0
+	case p.Action == Rolling:
 		return min(p.Upgrade.MaxSurge, len(p.Nodes))
-	case BlueGreen:
+	case p.Action == BlueGreen:
 		return len(p.Nodes)
 	}
-	return p.MostPerZone() * len(p.Zones)
+	return p.MostNodes()
 }
 
 // checkRolling returns nil if the provider can roll as many nodes at once as was asked for.
 func checkRolling(o Options, pools []PoolPlan) error {
 	for _, p := range pools {
 		switch sum := o.For(p.Name).MaxSurge + o.MaxUnavailable; {
-		case p.Action != Rolling:
+		case !p.ByProvider() || p.Action != Rolling:
 		case sum == 0:
 			return errors.New("max-surge, max-unavailable: both are 0, and a rolling upgrade needs one of them above it")
 		case sum > mostAtOnce:

@@ -49,6 +49,7 @@ const (
 	ReadLeases      Source = "leader elections"
 	ReadCronJobs    Source = "CronJobs"
 	ReadAutoscalers Source = "HorizontalPodAutoscalers"
+	ReadServers     Source = "the versions of the API servers"
 )
 
 // Resources are amounts by resource name: cpu in thousandths of a core, memory and ephemeral-storage in bytes, pods and all others as a count.

@@ -3,6 +3,7 @@ package upgrade
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,6 +34,9 @@ type Options struct {
 	OnFailure FailurePolicy `json:"onFailure"`
 	// Jobs says what a drain does with running Jobs.
 	Jobs JobPolicy `json:"jobs,omitempty"`
+	// NewPool is the pool that takes over, on a cluster that people run themselves, and Wait what a run does where they have to act.
+	NewPool string     `json:"newPool,omitempty"`
+	Wait    WaitPolicy `json:"wait,omitempty"`
 	// SurgeFirst says which Deployments start their new pods before the old ones end.
 	SurgeFirst SurgePolicy `json:"surgeFirst,omitempty"`
 	// Size is how large new pools are when they are made.
@@ -150,7 +154,7 @@ const (
 )
 
 // OptionNames are the names that Options.Set knows, those of the Action's inputs.
-var OptionNames = []string{"target-version", "scope", "node-pools", "strategy", "max-parallel-drains", "max-surge", "max-unavailable", "drain-timeout", "soak", "delete-old-pools", "on-failure", "jobs", "surge-first", "accept", "pools", "new-pool-size", "maintenance"}
+var OptionNames = []string{"target-version", "scope", "node-pools", "strategy", "max-parallel-drains", "max-surge", "max-unavailable", "drain-timeout", "soak", "delete-old-pools", "on-failure", "jobs", "surge-first", "new-pool", "wait", "accept", "pools", "new-pool-size", "maintenance"}
 
 // Set sets an option by the name of its input. Its error says what is accepted, and not the name.
 func (o *Options) Set(name, value string) error {
@@ -200,6 +204,12 @@ func (o *Options) Set(name, value string) error {
 	case "maintenance":
 		o.Maintenance = MaintenancePolicy(value)
 		return oneOf(value, []string{"respect", "ignore"})
+	case "new-pool":
+		o.NewPool = value
+		return checkPoolName(value)
+	case "wait":
+		o.Wait = WaitPolicy(value)
+		return oneOf(value, []string{"hold", "exit"})
 	case "accept":
 		waivers, err := ParseWaivers(value)
 		o.Accept = waivers
@@ -219,6 +229,16 @@ func oneOf(value string, accepted []string, soon ...string) error {
 	}
 	return fmt.Errorf("want %s", want)
 }
+
+// checkPoolName tells whether a pool can be called so: it is the value of a label.
+func checkPoolName(name string) error {
+	if !labelValue.MatchString(name) {
+		return errors.New("want the name of a pool, as the label of its nodes says it")
+	}
+	return nil
+}
+
+var labelValue = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`)
 
 // setPools reads names of node pools, by comma or line. They replace those that were set before.
 func (o *Options) setPools(value string) error {

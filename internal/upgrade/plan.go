@@ -115,10 +115,16 @@ type Inspector func(Snapshot, Plan) []Finding
 // BuildPlan says what upgrading the cluster of s would do, and what inspect finds about that. Its errors are about what was asked for: a
 // version that is not offered or that would be a downgrade, a pool that is not there.
 func BuildPlan(s Snapshot, o Options, inspect Inspector) (Plan, error) {
+	if err := errors.Join(o.CheckFor(s.Cluster.Provider, s.Cluster.PoolLabel != "")...); err != nil {
+		return Plan{}, err
+	}
 	version, versionErr := ResolveTarget(o.Target, s.Cluster)
 	pools, poolsErr := choosePools(s.Cluster.Pools, o.Pools)
 	if poolsErr == nil {
 		poolsErr = checkPerPool(o, s.Cluster.Pools, pools)
+	}
+	if poolsErr == nil && s.Cluster.Provider == SelfManaged {
+		pools, poolsErr = peoplePools(pools, o)
 	}
 	if err := errors.Join(versionErr, poolsErr); err != nil {
 		return Plan{}, err
@@ -144,7 +150,7 @@ func BuildPlan(s Snapshot, o Options, inspect Inspector) (Plan, error) {
 		}
 		plan.Pools = append(plan.Pools, p)
 	}
-	if err := errors.Join(checkRolling(o, plan.Pools), checkGrowth(o, plan.Pools)); err != nil {
+	if err := errors.Join(checkMinors(plan), checkRolling(o, plan.Pools), checkGrowth(o, plan.Pools)); err != nil {
 		return Plan{}, err
 	}
 	chooseRestarts(&plan, s)

@@ -35,6 +35,8 @@ type PoolPlan struct {
 	Why  string `json:"why"`
 	From string `json:"from"`
 	To   string `json:"to"`
+	// ByPeople tells that people upgrade or add the nodes, since they run the cluster themselves.
+	ByPeople bool `json:"byPeople,omitempty"`
 	// NewName is the pool that takes over.
 	NewName string `json:"newName,omitempty"`
 	// Adopt tells that NewName exists already, made by an earlier run.
@@ -66,6 +68,26 @@ type PoolPlan struct {
 	Upgrade    *Settings `json:"upgrade,omitempty"`
 	ForceAfter Seconds   `json:"forceAfter,omitempty"`
 }
+
+// NewNodes is how many nodes the pool that takes over has: one in each zone for each of the fullest, or, where people add them, as many as
+// the old one has.
+func (p PoolPlan) NewNodes() int {
+	if p.ByPeople {
+		return len(p.Nodes)
+	}
+	return p.NodesPerZone * len(p.Zones)
+}
+
+// MostNodes is how many nodes the pool that takes over is expected to have in the end.
+func (p PoolPlan) MostNodes() int {
+	if p.ByPeople {
+		return len(p.Nodes)
+	}
+	return p.MostPerZone() * len(p.Zones)
+}
+
+// Drains tells that the pool's nodes are drained by Upshift.
+func (p PoolPlan) Drains() bool { return p.Action == Migrate || p.ByPeople && p.Action == Rolling }
 
 func choosePools(pools []Pool, names []string) ([]Pool, error) {
 	if len(names) == 0 {
@@ -105,10 +127,12 @@ func planPool(s Snapshot, o Options, pool Pool, version string) PoolPlan {
 		return p
 	}
 	p.Config = pool.Config
-	if p.Action, p.Why = strategy(o.For(pool.Name), s.Cluster, pool, version); p.Action == Migrate {
+	if s.Cluster.Provider == SelfManaged {
+		p.byPeople(o, pool)
+	} else if p.Action, p.Why = strategy(o.For(pool.Name), s.Cluster, pool, version); p.Action == Migrate {
 		p.takeOver(s, pool)
 	}
-	if p.Action.InPlace() {
+	if p.ByProvider() {
 		p.upgradeInPlace(o, pool)
 	}
 	if own := o.own(pool.Name); own != "" {

@@ -57,7 +57,7 @@ func (r *Run) dropRestarts() {
 	r.Steps, r.Plan.Pools = slices.Clone(r.Steps), slices.Clone(r.Plan.Pools)
 	noted := map[string]bool{}
 	for _, n := range r.Restarts {
-		noted[n.Pool+"/"+n.Workload.UID] = true
+		noted[n.Pool+"/"+n.Workload.UID] = n.Node == "" // else it is needed for the next node
 	}
 	for i, s := range r.Steps {
 		if s.Kind != SurgeFirst || s.StartedAt == nil {

@@ -32,6 +32,7 @@ func fullRun(t *testing.T) *upgrade.Run {
 	r.State, r.Ending, r.FinishedAt, r.Problem = upgrade.Paused, upgrade.RolledBack, &later, "a problem"
 	r.Waiting = []upgrade.Waiting{{Object: pod, Node: "n1", Reason: "a reason", Budget: "default/web", Passing: true}}
 	r.Next = []string{"look"}
+	r.Tasks, r.Yielded = []upgrade.Task{{Step: "await-node/p/n1", Node: "n1", What: "upgrade it", Commands: []string{"ssh n1"}, Since: recordTime}}, true
 	r.ReplacedPools["default-pool"] = "default-pool-1-34-2-gke-100"
 	r.Removed = map[string]string{"gpu-1-34-2-gke-100": "stock-out"}
 	r.Frozen["default-pool"] = s.Cluster.Pools[0].Autoscaling

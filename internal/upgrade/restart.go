@@ -179,10 +179,10 @@ type Standing struct {
 	room *room
 }
 
-// NewStanding is the standing of a state in which nothing is restarted, for restarts that take pods from one pool to another.
-func NewStanding(s State, from, to string) *Standing {
+// NewStanding is the standing of a state in which nothing is restarted, for restarts that take pods from some nodes to others.
+func NewStanding(s State, from, to []Node) *Standing {
 	st := &Standing{State: s, pods: map[string][]*Pod{}, taken: map[string]int{}, here: map[string]bool{}, room: roomOn(s, to)}
-	for _, n := range s.PoolNodes(from) {
+	for _, n := range from {
 		st.here[n.Name] = true
 	}
 	for i := range s.Pods {
@@ -268,7 +268,7 @@ func chooseRestarts(p *Plan, s Snapshot) {
 	keeps := keepers(s.State)
 	for i := range p.Pools {
 		pool := &p.Pools[i]
-		if pool.Action != Migrate {
+		if !pool.Drains() {
 			continue
 		}
 		c := chooser{Snapshot: s, policy: p.Options.SurgeFirst, of: of, room: newRoom(s, *pool), taken: map[string]int{}, keeps: keeps}
@@ -323,7 +323,7 @@ func deploymentPods(s Snapshot, plans []PoolPlan) (of map[string][]*Pod, on map[
 		}
 	}
 	for _, pod := range homeless {
-		if i := slices.IndexFunc(plans, func(p PoolPlan) bool { return p.Action == Migrate && mayComeTo(s, pod, p.Name) }); i >= 0 && !bound[pod.Workload.UID] {
+		if i := slices.IndexFunc(plans, func(p PoolPlan) bool { return p.Drains() && mayComeTo(s, pod, p.Name) }); i >= 0 && !bound[pod.Workload.UID] {
 			count(plans[i].Name, pod.Workload.UID, 1)
 		}
 	}
@@ -472,6 +472,9 @@ type room struct {
 // of those.
 func newRoom(s Snapshot, p PoolPlan) *room {
 	r := &room{}
+	if p.Action != Migrate {
+		return r // its other nodes take the pods, and which have room shows when it is a node's turn
+	}
 	old, there := map[string]bool{}, map[string]int{}
 	var least Resources
 	for _, n := range s.State.PoolNodes(p.Name) {
@@ -508,7 +511,7 @@ func newRoom(s Snapshot, p PoolPlan) *room {
 	for _, taken := range stay {
 		most = mostOf(most, taken)
 	}
-	for len(r.free) < p.MostPerZone()*len(p.Zones) {
+	for len(r.free) < p.MostNodes() {
 		free := maps.Clone(least)
 		for name, amount := range most {
 			free[name] -= amount
@@ -518,11 +521,11 @@ func newRoom(s Snapshot, p PoolPlan) *room {
 	return r
 }
 
-// roomOn is the room on the nodes of a pool as they are, of which nothing is known if there are none. Cordoned ones count: on the way back the cordon
+// roomOn is the room on nodes as they are, of which nothing is known if there are none. Cordoned ones count: on the way back the cordon
 // was undone a moment ago.
-func roomOn(s State, pool string) *room {
+func roomOn(s State, nodes []Node) *room {
 	r, at := &room{}, map[string]int{}
-	for _, n := range s.PoolNodes(pool) {
+	for _, n := range nodes {
 		if n.Ready && n.Allocatable != nil {
 			at[n.Name], r.known = len(r.free), true
 			r.free = append(r.free, maps.Clone(n.Allocatable))

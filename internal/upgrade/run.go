@@ -37,6 +37,21 @@ const (
 	UncordonPool StepKind = "uncordon-pool"
 )
 
+// The kinds of steps of a cluster that people run themselves.
+const (
+	// CheckQuorum makes sure that etcd can do without the node of the control plane that is next.
+	CheckQuorum StepKind = "check-quorum"
+	CordonNode  StepKind = "cordon-node"
+	// AwaitNode tells people to upgrade the node, or to replace it, and waits until they have.
+	AwaitNode StepKind = "await-node"
+	// UncordonNode lets pods onto the node again, and waits until its own pods are up and workloads are as available as before.
+	UncordonNode StepKind = "uncordon-node"
+	// VerifyServers waits until every API server says that it runs the version.
+	VerifyServers StepKind = "verify-api-servers"
+	// RetirePool makes sure that nothing is left on a pool; its machines can go then.
+	RetirePool StepKind = "retire-pool"
+)
+
 // StepState is how far a step is.
 type StepState string
 
@@ -50,7 +65,7 @@ const (
 	StepStopped StepState = "stopped"
 	// StepSkipped: a person had the node left out for now.
 	StepSkipped StepState = "skipped"
-	// StepDropped: a rollback made it needless.
+	// StepDropped: a rollback made it needless, or people who were faster.
 	StepDropped StepState = "dropped"
 )
 
@@ -73,7 +88,7 @@ type Step struct {
 	Estimate Seconds `json:"estimate,omitempty"`
 	// NoReturn says what cannot be undone once the step has begun, empty where all can.
 	NoReturn string `json:"pointOfNoReturn,omitempty"`
-	// Baseline is what a drain that is not done found when it first began.
+	// Baseline is what a drain that is not done found when it first began, or what a node is measured against that people upgrade.
 	Baseline *Baseline `json:"baseline,omitempty"`
 	// Calls are our own requests of the Kubernetes API while the control plane was upgraded, nil where they were not counted.
 	Calls *Calls `json:"calls,omitempty"`
@@ -81,6 +96,8 @@ type Step struct {
 	Stopping bool `json:"stopping,omitempty"`
 	// Back tells that the step is of a rollback within the pool itself.
 	Back bool `json:"back,omitempty"`
+	// Replacement is the node that people have put in the place of this one.
+	Replacement string `json:"replacement,omitempty"`
 }
 
 // Baseline is what a drain is measured against. A drain that goes on after a pause or a crash keeps the first one: by then, what it
@@ -113,6 +130,8 @@ type Resident struct {
 type Restarted struct {
 	Workload Ref    `json:"workload"`
 	Pool     string `json:"pool"`
+	// Node is the node that its pods leave, where that is not all of the pool.
+	Node string `json:"node,omitempty"`
 	// At is the value that the run gives the annotation kubectl.kubernetes.io/restartedAt of the pod template, and Before the one that was there;
 	// empty is no annotation.
 	At     string `json:"at"`
@@ -203,6 +222,10 @@ type Run struct {
 	Waiting []Waiting `json:"waiting,omitempty"`
 	// Next says what a person has to do.
 	Next []string `json:"next,omitempty"`
+	// Tasks are what people have to do on machines, exactly: the run waits for them, or, at its end, leaves them. Yielded tells that a run is paused
+	// for no other reason than to let them be done: the next upgrade goes on with it.
+	Tasks   []Task `json:"tasks,omitempty"`
+	Yielded bool   `json:"yielded,omitempty"`
 	// NodesDrained counts the drains that ended with an empty node and a passed gate.
 	NodesDrained int `json:"nodesDrained"`
 	// ReplacedPools maps an old pool to the one that took over.
@@ -353,10 +376,10 @@ func (r *Run) Begun(pool string, kind StepKind) bool {
 	})
 }
 
-// GoingAway tells that the provider has been told to delete the pool: pods must not be let onto its nodes again.
+// GoingAway tells that the provider, or people, have been told to delete the pool: pods must not be let onto its nodes again.
 func (r *Run) GoingAway(pool string) bool {
 	return slices.ContainsFunc(r.Steps, func(s Step) bool {
-		return s.Kind == DeletePool && s.Pool == pool && (s.Operation != "" || s.State == StepDone)
+		return s.Pool == pool && (s.Kind == DeletePool && (s.Operation != "" || s.State == StepDone) || s.Kind == RetirePool && s.State == StepDone)
 	})
 }
 

@@ -56,6 +56,9 @@ type Pod struct {
 	Orphan Ref
 	// Mirror tells that the pod is a kubelet's static pod.
 	Mirror bool
+	// Component is what a static pod of a control plane runs ("kube-apiserver", "etcd"), and Version its image's, without a leading "v"; both are empty
+	// for every other pod.
+	Component, Version string
 	// Finished tells that the pod succeeded or failed: nothing runs in it any more.
 	Finished bool
 	// Pending tells that the pod has not started; the eviction API lets such a pod go whatever its budgets say.

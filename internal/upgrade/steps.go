@@ -14,10 +14,12 @@ func steps(p Plan) []Step {
 		}
 	}
 	for _, pool := range p.Pools {
-		switch pool.Action {
-		case Migrate:
+		switch {
+		case pool.ByPeople:
+			list.byPeople(pool)
+		case pool.Action == Migrate:
 			list.migrate(pool)
-		case Rolling, BlueGreen:
+		case pool.ByProvider():
 			list.inPlace(pool)
 		}
 	}
@@ -84,11 +86,13 @@ func (p Plan) Soak(step Step) Seconds {
 // together tells that the old pool goes together with others, or stays with them. Old nodes within a pool go by themselves.
 func (p Plan) together(pool string) bool {
 	planned, _ := p.Pool(pool)
-	return p.Options.Delete != DeleteEach && !planned.Action.InPlace()
+	return p.Options.Delete != DeleteEach && !planned.ByProvider()
 }
 
 // SoaksWith tells that the step's soak is also that of the other pool.
-func (p Plan) SoaksWith(step Step, pool string) bool { return step.Pool == pool || p.together(step.Pool) && p.together(pool) }
+func (p Plan) SoaksWith(step Step, pool string) bool {
+	return step.Pool == pool || p.together(step.Pool) && p.together(pool)
+}
 
 // finish ends the migration of a pool.
 func (l *stepList) finish(pool PoolPlan) {
@@ -128,6 +132,8 @@ func markNoReturn(p *Plan, s State) {
 			p.Steps[i].NoReturn = fmt.Sprintf("the old nodes of %s go, and a rollback does not bring them back", step.Pool)
 		case step.Kind == UpgradePool && rolls(*p, step.Pool):
 			p.Steps[i].NoReturn = fmt.Sprintf("once its last node is upgraded, %s is not rolled back", step.Pool)
+		case step.Kind == RetirePool:
+			p.Steps[i].NoReturn = fmt.Sprintf("people may remove the machines of %s from then on", step.Pool)
 		case step.Kind == DrainNode && len(bare[step.Node]) > 0:
 			p.Steps[i].NoReturn = "nothing makes these again: " + firstOf(bare[step.Node], 5)
 		}

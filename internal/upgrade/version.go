@@ -51,7 +51,7 @@ const maxMinor = 1 << 16
 
 var (
 	minorPattern = regexp.MustCompile(`^[0-9]+\.[0-9]+$`)
-	exactPattern = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+(-gke\.[0-9]+)?$`)
+	exactPattern = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+(-gke\.[0-9]+|\+[0-9A-Za-z.]+)?$`)
 )
 
 // TargetForms says what a target version may look like.
@@ -93,6 +93,8 @@ func ResolveTarget(text string, c Cluster) (string, error) {
 			return newest(offered, text, c)
 		}
 		return newest(ofMinor(v.Nodes, text), text, c)
+	case v.Any && exactPattern.MatchString(text):
+		return text, nil
 	case text == c.ControlPlaneVersion, slices.Contains(v.Valid, text), slices.Contains(v.Nodes, text):
 		return text, nil
 	}

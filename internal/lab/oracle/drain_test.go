@@ -304,7 +304,7 @@ func TestPodsAsKubectlDrains(t *testing.T) {
 
 func readState(t *testing.T, client kubernetes.Interface) upgrade.State {
 	t.Helper()
-	watched, err := kube.Follow(t.Context(), client, "pool")
+	watched, err := kube.Follow(t.Context(), client, kube.Pools{Label: "pool"})
 	if err != nil {
 		t.Fatal(err)
 	}

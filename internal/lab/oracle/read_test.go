@@ -32,7 +32,7 @@ func read(t *testing.T, clusters []*cluster) []upgrade.Snapshot {
 func (c *cluster) read(ctx context.Context) (upgrade.Snapshot, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	watched, err := kube.Follow(ctx, fake.NewClientset(c.objects()...), "pool")
+	watched, err := kube.Follow(ctx, fake.NewClientset(c.objects()...), kube.Pools{Label: "pool"})
 	if err != nil {
 		return upgrade.Snapshot{}, err
 	}

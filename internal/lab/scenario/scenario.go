@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -55,6 +56,8 @@ type World struct {
 	Signalled *exec.Cmd
 	At        time.Time
 
+	// own is the cluster that people run themselves, nil if the scenario has none.
+	own      *testbed.Own
 	observer *observer.Observer
 	// foreign ends the operation of somebody else that was begun last.
 	foreign    func()
@@ -79,7 +82,8 @@ func Setup(env *testscript.Env, bin string) {
 
 // Commands are the commands.
 func Commands() map[string]func(*testscript.TestScript, bool, []string) {
-	return map[string]func(*testscript.TestScript, bool, []string){
+	all := ownCommands()
+	maps.Copy(all, map[string]func(*testscript.TestScript, bool, []string){
 		"cluster": startCluster, "gke": startGKE, "upshift": RunUpshift, "kubectl": runKubectl, "deploy": deploy, "fault": fault, "calls": calls,
 		"observe": observe, "until": until, "record": record, "signal": signal, "ended": ended, "hold": hold, "held": held, "api": api, "objects": objects,
 		"pool": addPool, "larger": larger, "zone": zone, "user": user, "attacher": attacher, "attached": attached,
@@ -87,7 +91,8 @@ func Commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"cancels": cancels, "completes": completes, "rolls-back": rollsBack,
 		"node-pool": nodePool, "created": created, "autoscaled": autoscaled, "maintenance": maintenance, "foreign": foreign, "tokens": tokens, "dns": dns, "autoscaler": autoscaler,
 		"device-plugin": devicePlugin,
-	}
+	})
+	return all
 }
 
 // startCluster: "cluster [zonal] [autoscaling] [no-namespace] [version=V] [nodes=V] [count=N] [gke=FILE] [pool=FILE] [upgrade-info=FILE]
