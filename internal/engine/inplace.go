@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/upshift-k8s/upshift/internal/drain"
@@ -291,17 +292,18 @@ func (e *Engine) followOperation(ctx context.Context, step upgrade.Step, pool up
 	following, over := context.WithCancelCause(ctx)
 	defer over(nil)
 	ended := make(chan error, 1)
-	go func() {
+	var watch sync.WaitGroup
+	watch.Go(func() {
 		ended <- e.awaitProvider(following, step, pool, operation)
 		over(errOver)
-	}()
+	})
 	err := e.save(ctx) // meanwhile the operation is watched
 	if err == nil {
 		err = e.follow(following, e.toFollow(step, pool), pool, e.tellNodes(step, pool))
 	}
 	if err != nil && !errors.Is(context.Cause(following), errOver) {
 		over(err)
-		_ = <-ended // which is err's by now
+		watch.Wait()
 		return err
 	}
 	err = <-ended
@@ -322,7 +324,8 @@ func (e *Engine) awaitProvider(ctx context.Context, step upgrade.Step, pool upgr
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
 	ended := make(chan error, 1)
-	go func() { ended <- e.Upgrader.Await(watching, operation, e.progress(step)) }()
+	var watch sync.WaitGroup
+	watch.Go(func() { ended <- e.Upgrader.Await(watching, operation, e.progress(step)) })
 	told := upgrade.Phase("")
 	for {
 		// A look that fails says nothing: the operation is watched besides.
@@ -331,8 +334,8 @@ func (e *Engine) awaitProvider(ctx context.Context, step upgrade.Step, pool upgr
 			told = now.Phase
 		}
 		if told == upgrade.PhaseSoaking {
-			stop()
-			_ = <-ended // the operation goes on with the soak
+			stop() // the operation goes on with the soak
+			watch.Wait()
 			return context.Cause(ctx)
 		}
 		select {
