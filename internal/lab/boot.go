@@ -18,7 +18,7 @@ import (
 const bootLimit = 2 * time.Minute
 
 // boot starts everything and waits until it works. What it has started is in l, for Close, even when it fails.
-func (l *Lab) boot(ctx context.Context, binary string, options Options) error {
+func (l *Lab) boot(ctx context.Context, options Options) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, bootLimit, fmt.Errorf("not ready within %s", bootLimit))
 	defer cancel()
 	ctx, fail := context.WithCancelCause(ctx)
@@ -37,22 +37,25 @@ func (l *Lab) boot(ctx context.Context, binary string, options Options) error {
 				return why(ctx, err)
 			}
 		}
-		c, err := l.start(binary, part)
+		c, err := l.start(part)
 		if err != nil {
 			return err
 		}
-		go func() {
-			select {
-			case <-c.done:
-				fail(c.died())
-			case <-ctx.Done():
-			}
-		}()
+		go c.orFail(ctx, fail)
 	}
 	if err := probe(ctx, client); err != nil {
 		return why(ctx, fmt.Errorf("wait for a pod to become Ready: %w", err))
 	}
 	return nil
+}
+
+// orFail ends a wait with the child's death.
+func (c *child) orFail(ctx context.Context, fail context.CancelCauseFunc) {
+	select {
+	case <-c.done:
+		fail(c.died())
+	case <-ctx.Done():
+	}
 }
 
 // why is what ended a wait: a component that died, or the time.

@@ -2,10 +2,13 @@ package lab
 
 import (
 	"bytes"
+	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 )
 
@@ -36,21 +39,28 @@ func (l *lifeline) cut() {
 type child struct {
 	name string
 	log  string // path
+	over func() // as [part] has it
 	cmd  *exec.Cmd
 	done chan struct{} // closed when it has ended; cmd.ProcessState says how
 }
 
 // start runs one part of the control plane binary. The first child is the keeper: should this process be killed, it removes the
 // lab's directory once all others have ended.
-func (l *Lab) start(binary string, p part) (*child, error) {
-	c := &child{name: p.name, log: filepath.Join(l.logDir, p.name+".log"), done: make(chan struct{})}
+func (l *Lab) start(p part) (*child, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ended {
+		return nil, errors.New("the lab has ended")
+	}
+	name := cmp.Or(p.label, p.name)
+	c := &child{name: name, log: filepath.Join(l.logDir, name+".log"), over: p.over, done: make(chan struct{})}
 	log, err := os.Create(c.log)
 	if err != nil {
-		return nil, fmt.Errorf("start %s: %w", p.name, err)
+		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	defer func() { _ = log.Close() }()
 
-	c.cmd = exec.Command(binary, append([]string{p.name}, p.args...)...)
+	c.cmd = exec.Command(l.binary, append([]string{p.name}, p.args...)...)
 	c.cmd.Dir = l.dir
 	c.cmd.Stdout, c.cmd.Stderr = log, log
 	// Not this process's environment: proxies and Go's settings in it are not meant for the lab.
@@ -63,7 +73,7 @@ func (l *Lab) start(binary string, p part) (*child, error) {
 	// A group of its own keeps a terminal's Ctrl-C from it: this process takes the children down in order.
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := c.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", p.name, err)
+		return nil, fmt.Errorf("start %s: %w", name, err)
 	}
 	l.children = append(l.children, c)
 	go func() {
@@ -73,10 +83,32 @@ func (l *Lab) start(binary string, p part) (*child, error) {
 	return c, nil
 }
 
+// follow ends the lab when the child has ended, unless that was meant.
+func (l *Lab) follow(c *child) {
+	<-c.done
+	l.mu.Lock()
+	meant := !slices.Contains(l.children, c)
+	l.mu.Unlock()
+	if !meant {
+		l.end(c.died())
+	}
+}
+
+// retire ends a child that the lab goes on without.
+func (l *Lab) retire(c *child) {
+	l.mu.Lock()
+	l.children = slices.DeleteFunc(l.children, func(other *child) bool { return other == c })
+	l.mu.Unlock()
+	c.kill()
+}
+
 // kill ends the child and waits for it. Nothing in a lab is worth a graceful end, which takes an API server seconds.
 func (c *child) kill() {
 	_ = c.cmd.Process.Kill()
 	<-c.done
+	if c.over != nil {
+		c.over()
+	}
 }
 
 // died describes the end of a child that has ended.

@@ -1,7 +1,8 @@
 // Package lab runs a real Kubernetes control plane on this machine, for the demo, the scenario tests and the benchmark:
 // etcd, kube-apiserver, kube-controller-manager and kube-scheduler, and KWOK in place of the kubelets. Evictions, PDBs,
 // scheduling and every controller are the real ones; only containers are missing. A TLS proxy stands in front of the API
-// server ([Proxy]): it claims the version that the emulated cluster has, counts requests by user and cuts the API off on demand.
+// server ([Proxy]): it claims the version that the emulated cluster has, counts requests by user and cuts the API off on demand,
+// and goes over to another API server of the cluster ([Lab.Renew]).
 //
 // Nodes and pods behave as their annotations say. Durations are Go's ("1.5s"), exact to some milliseconds on an idle machine:
 //
@@ -62,7 +63,12 @@ type Lab struct {
 	api      *port // the API server's own
 	proxy    *Proxy
 	lifeline *lifeline
+	binary   string
+
+	mu       sync.Mutex
 	children []*child // in the order in which they were started
+	servers  int      // how many API servers there have been beside the first
+	ended    bool     // no child is started any more
 
 	closing  sync.Once
 	over     chan struct{} // closed when the lab has ended; what follows is then set for good
@@ -82,18 +88,15 @@ func Start(ctx context.Context, options Options) (*Lab, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create the lab's directory: %w", err)
 	}
-	l := &Lab{dir: dir, logDir: options.LogDir, over: make(chan struct{})}
+	l := &Lab{dir: dir, logDir: options.LogDir, binary: binary, over: make(chan struct{})}
 	if l.logDir == "" {
 		l.logDir = filepath.Join(dir, "log")
 	}
-	if err := l.boot(ctx, binary, options); err != nil {
+	if err := l.boot(ctx, options); err != nil {
 		return nil, errors.Join(fmt.Errorf("boot the lab: %w", err), l.Close())
 	}
 	for _, c := range l.children {
-		go func() {
-			<-c.done
-			l.end(c.died())
-		}()
+		go l.follow(c)
 	}
 	go func() {
 		select {
@@ -119,7 +122,11 @@ func (l *Lab) end(cause error) {
 		if l.proxy != nil {
 			l.proxy.close()
 		}
-		for _, c := range slices.Backward(l.children) {
+		l.mu.Lock()
+		l.ended = true
+		children := slices.Clone(l.children)
+		l.mu.Unlock()
+		for _, c := range slices.Backward(children) {
 			c.kill()
 		}
 		if l.api != nil {
@@ -167,10 +174,14 @@ func (l *Lab) Token(user string) string { return l.users[user] }
 // Config connects one of [Users] through the proxy, with client-go's usual rate limit. Others are refused with 401.
 func (l *Lab) Config(user string) *rest.Config { return l.config(l.Endpoint(), user) }
 
-// DirectConfig connects one of [Users] straight to the API server and without a rate limit: for observers and emulators,
+// DirectConfig connects one of [Users] straight to the API server, the first one, and without a rate limit: for observers and emulators,
 // which should neither be counted nor be cut off.
 func (l *Lab) DirectConfig(user string) *rest.Config {
-	config := l.config(l.api.addr(), user)
+	return l.direct(l.api, user)
+}
+
+func (l *Lab) direct(api *port, user string) *rest.Config {
+	config := l.config(api.addr(), user)
 	config.QPS = -1
 	return config
 }
@@ -186,6 +197,8 @@ func (l *Lab) config(addr, user string) *rest.Config {
 
 // Logs are the last n lines of each component's log, for a person to read.
 func (l *Lab) Logs(n int) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	var out []byte
 	for _, c := range l.children {
 		out = fmt.Appendf(out, "--- %s\n%s\n", c.name, c.tail(n))

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"cmp"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
@@ -22,7 +23,7 @@ import (
 )
 
 // Proxy stands in front of the API server, with TLS and HTTP/2, and passes everything through but GET /version and, for as long
-// as they are held, the requests that [Proxy.Hold] asks for.
+// as they are held, the requests that [Proxy.Hold] asks for. Which API server answers can change ([Lab.Renew]).
 // Its methods may be called by several goroutines at once.
 type Proxy struct {
 	port     *port
@@ -32,7 +33,7 @@ type Proxy struct {
 	upstream *httputil.ReverseProxy
 
 	mu      sync.Mutex
-	version string
+	backend *backend
 	server  *http.Server // nil while cut
 	counts  map[Request]int
 	holds   []*hold // whose request has not come yet
@@ -57,12 +58,16 @@ func newProxy(api string, ca authority, users users, version string) (*Proxy, er
 		port:    port,
 		ca:      ca,
 		users:   users,
-		version: version,
+		backend: newBackend(api, version, func() {}),
 		counts:  map[Request]int{},
 		upstream: &httputil.ReverseProxy{
 			Rewrite: func(r *httputil.ProxyRequest) {
-				r.SetURL(&url.URL{Scheme: "https", Host: api})
+				r.SetURL(&url.URL{Scheme: "https", Host: exchangeOf(r.In).backend.addr})
 				r.SetXForwarded()
+			},
+			ModifyResponse: func(r *http.Response) error {
+				exchangeOf(r.Request).began()
+				return nil
 			},
 			Transport:     &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true},
 			FlushInterval: -1, // watches are streams
@@ -83,7 +88,7 @@ func (p *Proxy) Addr() string { return p.port.addr() }
 func (p *Proxy) SetVersion(v string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.version = v
+	p.backend.version = v
 }
 
 // Cut ends every connection and refuses new ones until [Proxy.Restore], as if the control plane were away.
@@ -111,6 +116,9 @@ func (p *Proxy) Restore() error {
 		Handler:   p,
 		TLSConfig: &tls.Config{Certificates: []tls.Certificate{p.ca.serving}},
 		ErrorLog:  p.upstream.ErrorLog,
+		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
+			return context.WithValue(ctx, connectedKey{}, p.now())
+		},
 	}
 	p.server = server
 	go func() { _ = server.ServeTLS(listener, "", "") }() // ends with Cut
@@ -150,16 +158,20 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	p.mu.Lock()
 	p.counts[request]++
-	claimed := p.version
 	hold := p.takeHold(request)
 	p.mu.Unlock()
 
 	if hold != nil && !hold.wait(r) {
 		panic(http.ErrAbortHandler) // nobody is left to answer
 	}
-	if claimed != "" && r.Method == http.MethodGet && r.URL.Path == "/version" {
+	e, r := p.begin(r, request.Verb == "watch")
+	defer e.end()
+	if e.moved {
+		w.Header().Set("Connection", "close") // over HTTP/2 that is a GOAWAY
+	}
+	if e.version != "" && r.Method == http.MethodGet && r.URL.Path == "/version" {
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(versionInfo(claimed)) // a client that went away needs no answer
+		_ = json.NewEncoder(w).Encode(versionInfo(e.version)) // a client that went away needs no answer
 		return
 	}
 	p.upstream.ServeHTTP(w, r)

@@ -1,9 +1,13 @@
 package lab_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -35,6 +39,7 @@ func TestProxy(t *testing.T) {
 		{"a stranger is refused", refusesStranger},
 		{"a held request has not happened until it is released", holds},
 		{"a cut ends watches and refuses connections until restored", cuts},
+		{"another server takes over: watches are cut, and no request fails", takesOver},
 	} {
 		t.Run(step.name, func(t *testing.T) { step.test(t, l, upshift) })
 	}
@@ -144,14 +149,7 @@ func cuts(t *testing.T, l *lab.Lab, c kubernetes.Interface) {
 	nodes.until("the node, through the proxy", nodeReady)
 
 	l.Proxy().Cut()
-	deadline := time.After(10 * time.Second)
-	for open := true; open; {
-		select {
-		case _, open = <-events.ResultChan():
-		case <-deadline:
-			t.Fatal("the watch outlives the cut")
-		}
-	}
+	ends(t, events)
 	if _, err := c.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{}); !errors.Is(err, syscall.ECONNREFUSED) {
 		t.Errorf("cut: got %v, want a refused connection", err)
 	}
@@ -169,4 +167,93 @@ func cuts(t *testing.T, l *lab.Lab, c kubernetes.Interface) {
 	}
 	events, err = c.CoreV1().Nodes().Watch(t.Context(), metav1.ListOptions{})
 	newWatching(t, events, err).until("the node again", func(e watch.Event) bool { return e.Type == watch.Added })
+}
+
+// ends waits until a watch is cut.
+func ends(t *testing.T, events watch.Interface) {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	for open := true; open; {
+		select {
+		case _, open = <-events.ResultChan():
+		case <-deadline:
+			t.Fatal("the watch outlives the cut")
+		}
+	}
+}
+
+// eventually waits for what nobody announces.
+func eventually(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	ticker := time.NewTicker(20 * time.Millisecond)
+	defer ticker.Stop()
+	deadline := time.After(20 * time.Second)
+	for !is() {
+		select {
+		case <-ticker.C:
+		case <-deadline:
+			t.Fatalf("not so after 20 s: %s", what)
+		}
+	}
+}
+
+// takesOver also has a client without HTTP/2, which connects anew for what it asks next.
+func takesOver(t *testing.T, l *lab.Lab, c kubernetes.Interface) {
+	config := l.Config(lab.Upshift)
+	config.QPS = -1
+	config.NextProtos = []string{"http/1.1"}
+	plain, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config.NextProtos = nil
+	multiplexed, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var clients sync.WaitGroup
+	var requests atomic.Int64
+	for i, c := range []kubernetes.Interface{plain, plain, multiplexed, multiplexed} {
+		clients.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				node := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("asked-%d-%d", i, n)}}
+				if _, err := c.CoreV1().Nodes().Create(t.Context(), node, metav1.CreateOptions{}); err != nil {
+					t.Errorf("request %d of client %d: %v", n, i, err)
+				}
+				if err := c.CoreV1().Nodes().Delete(t.Context(), node.Name, metav1.DeleteOptions{}); err != nil {
+					t.Errorf("request %d of client %d: %v", n, i, err)
+				}
+				requests.Add(2)
+			}
+		})
+	}
+	before := len(processes(t, l.Dir(), "kube-apiserver"))
+	for _, want := range []string{"v1.34.2-gke.100", "v1.35.1-gke.300"} {
+		events, err := c.CoreV1().Namespaces().Watch(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		take, err := l.Renew(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		asked := requests.Load()
+		take(want)
+		take("v1.0.0") // too late
+		ends(t, events)
+		if got, err := c.Discovery().ServerVersion(); err != nil || got.GitVersion != want {
+			t.Errorf("version %v (%v), want %s", got, err, want)
+		}
+		eventually(t, "the clients ask on", func() bool { return requests.Load() >= asked+100 })
+	}
+	stop()
+	clients.Wait()
+	eventually(t, "only the first server and the last one are left", func() bool {
+		return len(processes(t, l.Dir(), "kube-apiserver")) == before+1
+	})
+	createNode(t, client(t, l), "after", nil)
+	if _, err := c.CoreV1().Nodes().Get(t.Context(), "after", metav1.GetOptions{}); err != nil {
+		t.Errorf("the servers do not share what is there: %v", err)
+	}
 }

@@ -22,6 +22,7 @@ const (
 )
 
 const (
+	apiServer         = "kube-apiserver"
 	controllerManager = "kube-controller-manager"
 	scheduler         = "kube-scheduler"
 	kwok              = "kwok"

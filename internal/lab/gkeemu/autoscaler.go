@@ -113,7 +113,7 @@ func (a *Autoscaler) grow(ctx context.Context, p scaled, pods []corev1.Pod) erro
 	if total := p.settings.GetTotalMaxNodeCount(); total > 0 {
 		full = len(p.nodes) >= int(total)
 	}
-	node := p.node(nodeName(fewest.name), fewest.zone, p.startUp)
+	node := p.node(nodeName(fewest.name), fewest.zone, p.pb.GetVersion(), p.startUp)
 	for i := range pods {
 		if !full && homeless(&pods[i]) && takes(node, &pods[i]) {
 			a.added.Add(1)
@@ -145,7 +145,7 @@ func (a *Autoscaler) shrink(ctx context.Context, p scaled, busy map[string]bool)
 			continue
 		}
 		a.removed.Add(1)
-		killed, err := p.deleteNode(ctx, n.Name)
+		killed, err := p.deleteNode(ctx, n.Name, "its node was idle, and the autoscaler took it away")
 		a.server.update(func() { a.server.killed = append(a.server.killed, killed...) })
 		return err
 	}

@@ -20,7 +20,7 @@ import (
 type Cluster struct {
 	// Project, Location and Name identify it; a location such as "europe-west1" makes it regional, "europe-west1-b" zonal.
 	Project, Location, Name string
-	// Version is its control plane's, such as "1.34.2-gke.100".
+	// Version is its control plane's to begin with, such as "1.34.2-gke.100".
 	Version string
 	// Zones are where pools have their nodes unless they say otherwise; empty: the zone of a zonal cluster, -b, -c and -d of a region.
 	Zones []string
@@ -31,7 +31,9 @@ type Cluster struct {
 	CA       []byte
 	// Kube is where its Nodes are made; no two clusters share one.
 	Kube kubernetes.Interface
-	// NodeStartUp is the start-up of nodes in pools that CreateNodePool makes, as package lab understands it: "2s", "never". Of several,
+	// ControlPlane is what the upgrade of its control plane does to its Kubernetes API; nil: nothing.
+	ControlPlane ControlPlane
+	// NodeStartUp is the start-up of nodes that operations make, as package lab understands it: "2s", "never". Of several,
 	// as in "0s,1m", the nodes of a pool take theirs in turn.
 	NodeStartUp string
 	// Template has further fields of what GetCluster returns, such as a maintenance policy or resource labels; nil: none. With Autopilot on, its
@@ -56,6 +58,7 @@ func (c Cluster) link(path string) string {
 // cluster is guarded by the server's mutex, except for its spec, which does not change.
 type cluster struct {
 	spec    Cluster
+	version string // of the control plane
 	created time.Time
 	pools   []*pool
 	busy    *operation // the one that changes the cluster now, or nil
@@ -77,7 +80,7 @@ func (s *Server) AddCluster(spec Cluster) error {
 	if s.clusters[spec.Path()] != nil {
 		return status.Errorf(codes.AlreadyExists, "Already exists: %s.", spec.Path())
 	}
-	s.clusters[spec.Path()] = &cluster{spec: spec, created: time.Now()}
+	s.clusters[spec.Path()] = &cluster{spec: spec, version: spec.Version, created: time.Now()}
 	return nil
 }
 
@@ -169,7 +172,7 @@ func (c *cluster) proto() *containerpb.Cluster {
 	pb.SelfLink = c.link()
 	pb.Location, pb.Zone, pb.Locations = c.spec.Location, c.spec.Location, slices.Clone(c.spec.Zones)
 	pb.CreateTime = c.created.UTC().Format(time.RFC3339)
-	pb.InitialClusterVersion, pb.CurrentMasterVersion = c.spec.Version, c.spec.Version
+	pb.InitialClusterVersion, pb.CurrentMasterVersion = c.spec.Version, c.version
 	pb.ReleaseChannel = &containerpb.ReleaseChannel{Channel: c.spec.Channel}
 	pb.Endpoint = c.spec.Endpoint
 	pb.MasterAuth = &containerpb.MasterAuth{ClusterCaCertificate: base64.StdEncoding.EncodeToString(c.spec.CA)}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/protobuf/proto"
 )
 
 // Fault is what goes wrong with calls; set what you need, in any combination. The first fault that fits a call is the
@@ -12,6 +13,8 @@ import (
 type Fault struct {
 	// Method is the call's name, such as "CreateNodePool"; empty: any.
 	Method string
+	// Fits tells which calls of the method are meant, where it does different things; nil: all.
+	Fits func(request proto.Message) bool
 	// Times is how many calls meet the fault, refused ones included; 0: all of them.
 	Times int
 
@@ -24,11 +27,12 @@ type Fault struct {
 
 	// OperationDelay is added to the time for which the operation runs.
 	OperationDelay time.Duration
-	// OperationError is how the operation ends: DONE, with this error, and with the pool in status ERROR or RUNNING_WITH_ERROR.
+	// OperationError is how the operation ends: DONE, with this error, and with the pool in status ERROR or RUNNING_WITH_ERROR. A control plane
+	// that is upgraded has the version that it had before.
 	OperationError *rpcstatus.Status
-	// NodesBeforeError is how many nodes come (or go, in a deletion) before OperationError strikes.
+	// NodesBeforeError is how many nodes come (or go, in a deletion, or are replaced, in a surge upgrade) before OperationError strikes.
 	NodesBeforeError int
-	// NodesNeverReady goes for the nodes of a pool that is created.
+	// NodesNeverReady goes for the nodes that the operation makes.
 	NodesNeverReady bool
 }
 
@@ -47,11 +51,11 @@ func (s *Server) ClearFaults() {
 }
 
 // takeFault is the fault that a call meets: the zero one when nothing goes wrong.
-func (s *Server) takeFault(method string) Fault {
+func (s *Server) takeFault(method string, request proto.Message) Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i, f := range s.faults {
-		if f.Method != "" && f.Method != method {
+		if f.Method != "" && f.Method != method || f.Fits != nil && !f.Fits(request) {
 			continue
 		}
 		taken := *f

@@ -4,16 +4,12 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"net/url"
 	"testing"
 	"time"
 
 	container "cloud.google.com/go/container/apiv1"
 	"cloud.google.com/go/container/apiv1/containerpb"
-	"google.golang.org/api/option"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -66,14 +62,7 @@ func start(t *testing.T, options gkeemu.Options) world {
 
 func dial(t *testing.T, srv *gkeemu.Server) *container.ClusterManagerClient {
 	t.Helper()
-	u, err := url.Parse(srv.URL())
-	if err != nil {
-		t.Fatal(err)
-	}
-	client, err := container.NewClusterManagerClient(t.Context(),
-		option.WithEndpoint(u.Host),
-		option.WithoutAuthentication(),
-		option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())))
+	client, err := srv.Dial(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -84,12 +73,17 @@ func dial(t *testing.T, srv *gkeemu.Server) *container.ClusterManagerClient {
 // await looks at an operation until fits, or fails the test.
 func (w world) await(t *testing.T, name string, fits func(*containerpb.Operation) bool) *containerpb.Operation {
 	t.Helper()
+	return w.awaitIn(t, "europe-west1", name, fits)
+}
+
+func (w world) awaitIn(t *testing.T, location, name string, fits func(*containerpb.Operation) bool) *containerpb.Operation {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		op, err := w.GetOperation(ctx, &containerpb.GetOperationRequest{Name: "projects/p/locations/europe-west1/operations/" + name})
+		op, err := w.GetOperation(ctx, &containerpb.GetOperationRequest{Name: "projects/p/locations/" + location + "/operations/" + name})
 		if err != nil {
 			t.Fatalf("operation %s: %v", name, err)
 		}
@@ -106,7 +100,12 @@ func (w world) await(t *testing.T, name string, fits func(*containerpb.Operation
 
 func (w world) done(t *testing.T, op *containerpb.Operation) *containerpb.Operation {
 	t.Helper()
-	return w.await(t, op.GetName(), func(op *containerpb.Operation) bool { return op.GetStatus() == containerpb.Operation_DONE })
+	return w.doneIn(t, "europe-west1", op)
+}
+
+func (w world) doneIn(t *testing.T, location string, op *containerpb.Operation) *containerpb.Operation {
+	t.Helper()
+	return w.awaitIn(t, location, op.GetName(), func(op *containerpb.Operation) bool { return op.GetStatus() == containerpb.Operation_DONE })
 }
 
 func (w world) create(ctx context.Context, pool *containerpb.NodePool) (*containerpb.Operation, error) {

@@ -21,11 +21,12 @@ type Call struct {
 	Code    codes.Code    // as the caller saw it
 }
 
-// PodKilled is a pod that was running when its node was deleted with its pool: what an upgrade exists to prevent.
+// PodKilled is a pod that ended without its grace, because its node was deleted or GKE lost patience with it: what an upgrade exists to prevent.
 // DaemonSet, mirror and finished pods do not count.
 type PodKilled struct {
 	Time                  time.Time
 	Namespace, Name, Node string
+	Reason                string // as a clause: "its node was deleted"
 }
 
 // Calls are the calls so far, only those of the given methods if there are any.
@@ -50,7 +51,7 @@ func (s *Server) callsWhere(fits func(Call) bool) []Call {
 	return found
 }
 
-// PodsKilled are the pods that deletions of pools have killed so far.
+// PodsKilled are the pods that deletions and upgrades of pools have killed so far.
 func (s *Server) PodsKilled() []PodKilled {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -63,7 +64,7 @@ func (s *Server) intercept(ctx context.Context, req any, info *grpc.UnaryServerI
 	if m, ok := req.(proto.Message); ok {
 		call.Request = proto.Clone(m)
 	}
-	fault := s.takeFault(call.Method)
+	fault := s.takeFault(call.Method, call.Request)
 	resp, err := faulty(withFault(ctx, fault), req, fault, handle)
 	call.Code = status.Code(err)
 	s.record(call)

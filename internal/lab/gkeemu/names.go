@@ -28,6 +28,15 @@ func invalid(format string, args ...any) error {
 	return status.Errorf(codes.InvalidArgument, format, args...)
 }
 
+// notEmulated refuses loudly what GKE might do.
+func notEmulated(format string, args ...any) error {
+	return status.Errorf(codes.Unimplemented, "not emulated: "+format, args...)
+}
+
+func refused(format string, args ...any) error {
+	return status.Errorf(codes.FailedPrecondition, format, args...)
+}
+
 func notFound(path string) error {
 	return status.Errorf(codes.NotFound, "Not found: %s.", path)
 }

@@ -20,6 +20,9 @@ type operation struct {
 	pb      *containerpb.Operation
 	cluster *cluster
 	fault   Fault
+	upgrade *upgrade        // that it works on, or nil
+	going   context.Context // ends when people cancel the operation, and with it
+	cancel  context.CancelFunc
 }
 
 // begin registers an operation and makes it the one that may change the cluster. The caller holds the mutex, so that
@@ -43,6 +46,7 @@ func (s *Server) begin(c *cluster, kind containerpb.Operation_Type, pool string,
 	if pool != "" {
 		op.pb.TargetLink = c.link() + "/nodePools/" + pool
 	}
+	op.going, op.cancel = context.WithCancel(s.ctx)
 	c.busy = op
 	s.operations = append(s.operations, op)
 	return op, nil
@@ -55,7 +59,11 @@ func (s *Server) run(op *operation, d time.Duration, work func(context.Context, 
 		if !wait(s.ctx, s.options.Timing.Pending) {
 			return
 		}
-		s.update(func() { op.pb.Status = containerpb.Operation_RUNNING })
+		s.update(func() {
+			if op.pb.GetStatus() == containerpb.Operation_PENDING { // not cancelled
+				op.pb.Status = containerpb.Operation_RUNNING
+			}
+		})
 		p := &pace{server: s, op: op, start: time.Now(), length: d + op.fault.OperationDelay}
 		err := work(s.ctx, p)
 		if err == nil {
@@ -83,6 +91,7 @@ func (op *operation) finish(failure *rpcstatus.Status) {
 		op.pb.Progress.Status = containerpb.Operation_DONE
 	}
 	op.cluster.busy = nil
+	op.cancel()
 }
 
 func (s *Server) update(change func()) {
@@ -117,15 +126,24 @@ func (p *pace) steps(ctx context.Context, n int, do func(i int) error) error {
 	return nil
 }
 
-// end waits for the rest of the operation's time, and strikes with its fault.
+// end waits for the rest of the operation's time, and strikes with its fault, if people have not cancelled it.
 func (p *pace) end(ctx context.Context) error {
-	if !wait(ctx, time.Until(p.start.Add(p.length))) {
+	if !wait(p.op.going, time.Until(p.start.Add(p.length))) {
 		return ctx.Err()
 	}
 	return status.ErrorProto(p.op.fault.OperationError)
 }
 
-// progress uses the metrics that containerpb.OperationProgress documents.
+// until waits for a share of the operation's time, and shows it.
+func (p *pace) until(ctx context.Context, share float64) error {
+	if !wait(ctx, time.Until(p.start.Add(time.Duration(share*float64(p.length))))) {
+		return ctx.Err()
+	}
+	p.share(share)
+	return nil
+}
+
+// progress shows how many nodes are done. It and share use the metrics that containerpb.OperationProgress documents.
 func (p *pace) progress(done, total int) {
 	metric := func(name string, value int) *containerpb.OperationProgress_Metric {
 		return &containerpb.OperationProgress_Metric{
@@ -133,11 +151,23 @@ func (p *pace) progress(done, total int) {
 			Value: &containerpb.OperationProgress_Metric_IntValue{IntValue: int64(value)},
 		}
 	}
-	p.server.update(func() {
-		p.op.pb.Progress = &containerpb.OperationProgress{
-			Status:  containerpb.Operation_RUNNING,
-			Metrics: []*containerpb.OperationProgress_Metric{metric("nodes done", done), metric("nodes total", total)},
+	p.show(metric("nodes done", done), metric("nodes total", total))
+}
+
+// share shows how much of the operation is done.
+func (p *pace) share(done float64) {
+	metric := func(name string, value float64) *containerpb.OperationProgress_Metric {
+		return &containerpb.OperationProgress_Metric{
+			Name:  name,
+			Value: &containerpb.OperationProgress_Metric_DoubleValue{DoubleValue: value},
 		}
+	}
+	p.show(metric("progress", done), metric("progress scale", 1))
+}
+
+func (p *pace) show(metrics ...*containerpb.OperationProgress_Metric) {
+	p.server.update(func() {
+		p.op.pb.Progress = &containerpb.OperationProgress{Status: p.op.pb.GetStatus(), Metrics: metrics}
 	})
 }
 
@@ -208,18 +238,27 @@ func statusProto(err error) *rpcstatus.Status {
 
 // GetOperation finds an operation by projects/P/locations/L/operations/NAME.
 func (s *service) GetOperation(_ context.Context, req *containerpb.GetOperationRequest) (*containerpb.Operation, error) {
-	f, err := parse(req.GetName(), "projects", "locations", "operations")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	op, err := s.operation(req.GetName())
 	if err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	return proto.CloneOf(op.pb), nil
+}
+
+// operation finds an operation by its path; the caller holds the mutex.
+func (s *Server) operation(path string) (*operation, error) {
+	f, err := parse(path, "projects", "locations", "operations")
+	if err != nil {
+		return nil, err
+	}
 	for _, op := range s.operations {
 		if op.in(f[0], f[1]) && op.pb.GetName() == f[2] {
-			return proto.CloneOf(op.pb), nil
+			return op, nil
 		}
 	}
-	return nil, notFound(req.GetName())
+	return nil, notFound(path)
 }
 
 // ListOperations lists a location's operations, done ones too, oldest first; "-" is every location.

@@ -3,6 +3,7 @@ package gkeemu
 import (
 	"cmp"
 	"math/bits"
+	"slices"
 
 	"cloud.google.com/go/container/apiv1/containerpb"
 	"google.golang.org/genproto/googleapis/rpc/code"
@@ -14,8 +15,9 @@ import (
 type pool struct {
 	cluster *cluster
 	pb      *containerpb.NodePool
-	startUp string
+	startUp string // of the nodes that it begins with
 	groups  []group
+	upgrade *upgrade // that is not complete, or nil
 }
 
 // group is a pool's managed instance group in one zone.
@@ -28,22 +30,39 @@ func (c *cluster) add(pb *containerpb.NodePool, startUp string) *pool {
 	pb.Status = cmp.Or(pb.Status, containerpb.NodePool_RUNNING)
 	pb.SelfLink = c.link() + "/nodePools/" + pb.GetName()
 	pb.PodIpv4CidrSize = podRangeSize(pb.GetMaxPodsConstraint().GetMaxPodsPerNode())
-	pb.InstanceGroupUrls = nil
-	for _, zone := range pb.GetLocations() {
-		g := group{zone: zone, name: instanceGroup(c.spec.Name, pb.GetName())}
-		p.groups = append(p.groups, g)
-		pb.InstanceGroupUrls = append(pb.InstanceGroupUrls,
-			"https://www.googleapis.com/compute/v1/projects/"+c.spec.Project+"/zones/"+zone+"/instanceGroupManagers/"+g.name+"-grp")
-	}
+	p.groups = p.newGroups()
+	pb.InstanceGroupUrls = p.urls(p.groups)
 	c.pools = append(c.pools, p)
 	return p
+}
+
+// newGroups names a group in each of the pool's zones.
+func (p *pool) newGroups() []group {
+	var groups []group
+	for _, zone := range p.pb.GetLocations() {
+		groups = append(groups, group{zone: zone, name: instanceGroup(p.cluster.spec.Name, p.pb.GetName())})
+	}
+	return groups
+}
+
+func (p *pool) urls(groups []group) []string {
+	var urls []string
+	for _, g := range groups {
+		urls = append(urls, "https://www.googleapis.com/compute/v1/projects/"+p.cluster.spec.Project+"/zones/"+g.zone+"/instanceGroupManagers/"+g.name+"-grp")
+	}
+	return urls
+}
+
+// groupAt is the group in a zone, or the first one for a zone that the pool does not have.
+func groupAt(groups []group, zone string) group {
+	return groups[max(0, slices.IndexFunc(groups, func(g group) bool { return g.zone == zone }))]
 }
 
 // setDefaults fills in what the creator left out, and the output-only fields that a faithful clone must clear.
 func (p *pool) setDefaults() {
 	pb := p.pb
 	if pb.Version == "" || pb.Version == "-" {
-		pb.Version = p.cluster.spec.Version
+		pb.Version = p.cluster.version
 	}
 	if len(pb.Locations) == 0 {
 		pb.Locations = append(pb.Locations, p.cluster.spec.Zones...)
@@ -63,10 +82,7 @@ func (p *pool) setDefaults() {
 	pb.Autoscaling = cmp.Or(pb.Autoscaling, &containerpb.NodePoolAutoscaling{})
 	pb.Management = cmp.Or(pb.Management, &containerpb.NodeManagement{AutoUpgrade: true, AutoRepair: true})
 	pb.MaxPodsConstraint = cmp.Or(pb.MaxPodsConstraint, &containerpb.MaxPodsConstraint{MaxPodsPerNode: 110})
-	pb.UpgradeSettings = cmp.Or(pb.UpgradeSettings, &containerpb.NodePool_UpgradeSettings{
-		MaxSurge: 1,
-		Strategy: containerpb.NodePoolUpdateStrategy_SURGE.Enum(),
-	})
+	pb.UpgradeSettings = complete(cmp.Or(pb.UpgradeSettings, &containerpb.NodePool_UpgradeSettings{MaxSurge: 1}))
 	pb.NetworkConfig = cmp.Or(pb.NetworkConfig, &containerpb.NodeNetworkConfig{PodRange: "pods", PodIpv4CidrBlock: "10.64.0.0/14"})
 	pb.NetworkConfig.PodIpv4RangeUtilization = cmp.Or(pb.NetworkConfig.PodIpv4RangeUtilization, 0.0117)
 }
@@ -76,11 +92,11 @@ func podRangeSize(maxPods int64) int32 {
 	return int32(32 - bits.Len64(uint64(2*maxPods-1)))
 }
 
-// settle is what creation leaves behind: a running pool, or what came up of one.
+// settle is what an operation leaves behind: a running pool, or what there is of one.
 func (p *pool) settle(failure *rpcstatus.Status, nodes int) {
 	switch {
 	case failure == nil:
-		p.pb.Status = containerpb.NodePool_RUNNING
+		p.pb.Status, p.pb.StatusMessage, p.pb.Conditions = containerpb.NodePool_RUNNING, "", nil
 		return
 	case nodes > 0:
 		p.pb.Status = containerpb.NodePool_RUNNING_WITH_ERROR

@@ -137,14 +137,14 @@ func TestWhatIsNotThereIsNotFoundByName(t *testing.T) {
 func TestCallsThatAreNotEmulatedAreLoud(t *testing.T) {
 	var log bytes.Buffer
 	w := start(t, gkeemu.Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
-	_, err := w.UpdateNodePool(t.Context(), &containerpb.UpdateNodePoolRequest{Name: oldPath})
+	_, err := w.SetNodePoolSize(t.Context(), &containerpb.SetNodePoolSizeRequest{Name: oldPath})
 	wantCode(t, err, codes.Unimplemented)
 	calls := w.srv.Unimplemented()
-	if len(calls) != 1 || calls[0].Method != "UpdateNodePool" || calls[0].Target != oldPath {
+	if len(calls) != 1 || calls[0].Method != "SetNodePoolSize" || calls[0].Target != oldPath {
 		t.Errorf("recorded %v", calls)
 	}
 	w.srv.Close() // nothing writes to the log any more
-	if !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), "UpdateNodePool") {
+	if !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), "SetNodePoolSize") {
 		t.Errorf("the log has no error: %s", log.String())
 	}
 }

@@ -6,8 +6,9 @@
 //	err = srv.AddCluster(cluster)
 //	err = srv.AddPool(ctx, cluster.Path(), &containerpb.NodePool{Name: "default-pool", InitialNodeCount: 1}, "")
 //
-// Served are GetCluster, GetServerConfig, CreateNodePool, GetNodePool, ListNodePools, DeleteNodePool, SetNodePoolAutoscaling,
-// GetOperation and ListOperations, with resource names in the modern form (projects/P/locations/L/clusters/C). What GKE only tells of a
+// Served are GetCluster, GetServerConfig, UpdateMaster (and UpdateCluster, for the same), CreateNodePool, GetNodePool, ListNodePools,
+// UpdateNodePool (versions, upgrade settings, drain configuration), CompleteNodePoolUpgrade, RollbackNodePoolUpgrade, DeleteNodePool,
+// SetNodePoolAutoscaling, GetOperation, ListOperations and CancelOperation, with resource names in the modern form (projects/P/locations/L/clusters/C). What GKE only tells of a
 // cluster (its maintenance policy, who manages it, how full its address ranges are) it tells as it is given. Any other call
 // answers Unimplemented, is logged as an error and shows up in [Server.Unimplemented]. Over HTTP, Resource Manager's
 // projects.testIamPermissions and Compute Engine's regions.get are served, of which [Server.Deny] and [Server.SetQuota] decide the answers.
@@ -15,7 +16,7 @@
 // It differs from GKE where a test is better served. Creating a pool refuses output-only fields, so that a clone that forgot
 // to clear one is found out. One operation at a time may change a cluster, whatever it changes. Deleting a pool does not
 // drain it: what still runs there is killed, and [Server.PodsKilled] tells. Nothing scales by itself, credentials are not
-// asked for, and an operation does not wait until its nodes are Ready.
+// asked for, and only an upgrade waits until its nodes are Ready.
 package gkeemu
 
 import (
@@ -27,8 +28,11 @@ import (
 	"sync"
 	"time"
 
+	container "cloud.google.com/go/container/apiv1"
 	"cloud.google.com/go/container/apiv1/containerpb"
+	"google.golang.org/api/option"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 )
 
 // Options of an emulator; the zero value is a good one for unit tests.
@@ -44,6 +48,15 @@ type Options struct {
 // Timing is how long operations stay PENDING, and RUNNING by their kind. Nodes come and go evenly over the latter.
 type Timing struct {
 	Pending, CreateNodePool, DeleteNodePool, SetNodePoolAutoscaling time.Duration
+	// UpgradeMaster is the least time for an upgrade of the control plane, and MasterAway how long the API of a zonal cluster is away in it.
+	UpgradeMaster, MasterAway time.Duration
+	// UpdateNodePool is for a change of a pool's settings.
+	UpdateNodePool time.Duration
+	// UpgradeNode is for every machine that an upgrade makes, before its Node is there.
+	UpgradeNode time.Duration
+	// ForceAfter is how long a drain waits for PDBs, and for each pod to stop, before it kills, unless the pool's node_drain_config says; 0: an
+	// hour, as GKE.
+	ForceAfter time.Duration
 }
 
 // Server is a running emulator. Its methods may be called by several goroutines at once.
@@ -108,6 +121,18 @@ func Start(ctx context.Context, options Options) (*Server, error) {
 
 // URL is "http://127.0.0.1:PORT/", fit for CLOUDSDK_API_ENDPOINT_OVERRIDES_CONTAINER: gRPC without TLS and credentials.
 func (s *Server) URL() string { return "http://" + s.listener.Addr().String() + "/" }
+
+// Dial connects the real client library, which ends with its own Close.
+func (s *Server) Dial(ctx context.Context) (*container.ClusterManagerClient, error) {
+	client, err := container.NewClusterManagerClient(ctx,
+		option.WithEndpoint(s.listener.Addr().String()),
+		option.WithoutAuthentication(),
+		option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())))
+	if err != nil {
+		return nil, fmt.Errorf("connect to the GKE emulator: %w", err)
+	}
+	return client, nil
+}
 
 // Close breaks every connection, abandons running operations where they are, and waits for both.
 // It may be called more than once.

@@ -113,7 +113,7 @@ func (s *service) DeleteNodePool(ctx context.Context, req *containerpb.DeleteNod
 		}
 		left = len(nodes)
 		return pace.steps(ctx, len(nodes), func(i int) error {
-			killed, err := p.deleteNode(ctx, nodes[i].Name)
+			killed, err := p.deleteNode(ctx, nodes[i].Name, "its node was deleted with the pool")
 			s.update(func() { s.killed = append(s.killed, killed...) })
 			if err != nil {
 				return err

@@ -40,24 +40,30 @@ func (c *cluster) validate(pb *containerpb.NodePool, offer *containerpb.ServerCo
 	if err := validateAutoscaling(pb.GetAutoscaling()); err != nil {
 		return err
 	}
+	if err := validateUpgradeSettings(pb.GetUpgradeSettings()); err != nil {
+		return err
+	}
+	if err := validateDrainConfig(pb.GetNodeDrainConfig()); err != nil {
+		return err
+	}
 	return c.validateVersion(pb.GetVersion(), offer)
 }
 
 // validateVersion accepts the control plane's own version even when it is no longer on offer.
 func (c *cluster) validateVersion(version string, offer *containerpb.ServerConfig) error {
-	if version == "" || version == "-" || version == c.spec.Version {
+	if version == "" || version == "-" || version == c.version {
 		return nil
 	}
 	node, err := semver.StrictNewVersion(version)
 	if err != nil || !slices.Contains(offer.GetValidNodeVersions(), version) {
 		return invalid("Node version %q is unsupported.", version)
 	}
-	master, err := semver.StrictNewVersion(c.spec.Version)
+	master, err := semver.StrictNewVersion(c.version)
 	if err != nil {
-		return invalid("Master version %q is unsupported.", c.spec.Version)
+		return invalid("Master version %q is unsupported.", c.version)
 	}
 	if node.GreaterThan(master) {
-		return invalid("Node version %q must not be greater than master version %q.", version, c.spec.Version)
+		return invalid("Node version %q must not be greater than master version %q.", version, c.version)
 	}
 	return nil
 }
@@ -71,6 +77,19 @@ func validateAutoscaling(a *containerpb.NodePoolAutoscaling) error {
 		return invalid("Invalid autoscaling limits: the minimum is %d, the maximum %d.", lo, hi)
 	}
 	return nil
+}
+
+// beside lists the fields set in a message that are none of the known ones, in order.
+func beside(m proto.Message, known ...protoreflect.Name) []string {
+	var found []string
+	m.ProtoReflect().Range(func(field protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
+		if !slices.Contains(known, field.Name()) {
+			found = append(found, string(field.Name()))
+		}
+		return true
+	})
+	slices.Sort(found)
+	return found
 }
 
 // outputOnly lists the fields set in a message that its API declares to be output only, in order.

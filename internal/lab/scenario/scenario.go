@@ -20,9 +20,6 @@ import (
 
 	"cloud.google.com/go/container/apiv1/containerpb"
 	"github.com/rogpeppe/go-internal/testscript"
-	rpcstatus "google.golang.org/genproto/googleapis/rpc/status"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	corev1 "k8s.io/api/core/v1"
@@ -85,14 +82,16 @@ func Commands() map[string]func(*testscript.TestScript, bool, []string) {
 		"cluster": startCluster, "gke": startGKE, "upshift": RunUpshift, "kubectl": runKubectl, "deploy": deploy, "fault": fault, "calls": calls,
 		"observe": observe, "until": until, "record": record, "signal": signal, "ended": ended, "hold": hold, "held": held, "api": api, "objects": objects,
 		"pool": addPool, "larger": larger, "zone": zone, "user": user, "attacher": attacher, "attached": attached,
-		"deny": deny, "quota": quota,
+		"deny": deny, "quota": quota, "autoupgrade": autoUpgrade, "idle": idle, "phase": phase, "progress": progress,
+		"cancels": cancels, "completes": completes, "rolls-back": rollsBack,
 		"node-pool": nodePool, "created": created, "autoscaled": autoscaled, "maintenance": maintenance, "foreign": foreign, "tokens": tokens, "dns": dns, "autoscaler": autoscaler,
 		"device-plugin": devicePlugin,
 	}
 }
 
-// startCluster: "cluster [autoscaling] [no-namespace] [version=V] [nodes=V] [gke=FILE] [pool=FILE]" boots a cluster with a pool of three
-// nodes. The files, in YAML, are what GKE tells of the cluster and of its pool besides.
+// startCluster: "cluster [zonal] [autoscaling] [no-namespace] [version=V] [nodes=V] [count=N] [gke=FILE] [pool=FILE] [TIME=DURATION...]" boots a
+// cluster with a pool that has N nodes (one) in each zone: three of a region, or one. The files, in YAML, are what GKE tells of the cluster
+// and of its pool besides. A TIME is how long GKE takes: one of times.
 func startCluster(ts *testscript.TestScript, _ bool, args []string) {
 	options := testbed.Options{NodeStartUp: "1s"}
 	for _, a := range args {
@@ -102,6 +101,12 @@ func startCluster(ts *testscript.TestScript, _ bool, args []string) {
 			options.Version = value
 		case "nodes":
 			options.NodeVersion = value
+		case "count":
+			n, err := strconv.ParseInt(value, 10, 32)
+			ts.Check(err)
+			options.NodeCount = int32(n)
+		case "zonal":
+			options.Location = testbed.Zone
 		case "gke":
 			options.Template = &containerpb.Cluster{}
 			readProto(ts, value, options.Template)
@@ -113,7 +118,13 @@ func startCluster(ts *testscript.TestScript, _ bool, args []string) {
 		case "no-namespace":
 			options.NoNamespace = true
 		default:
-			ts.Fatalf("cluster: unknown argument %s", a)
+			t, ok := times(&options.Timing)[name]
+			if !ok {
+				ts.Fatalf("cluster: unknown argument %s", a)
+			}
+			d, err := time.ParseDuration(value)
+			ts.Check(err)
+			*t = d
 		}
 	}
 	bed, err := testbed.Start(context.Background(), options)
@@ -127,9 +138,19 @@ func startCluster(ts *testscript.TestScript, _ bool, args []string) {
 	w := Of(ts)
 	w.Bed, w.GKE = bed, bed.GKE
 	ts.Setenv("CLUSTER_KUBECONFIG", bed.Kubeconfig())
+	ts.Setenv("INPUT_LOCATION", bed.Location)
 	for _, e := range bed.Env() {
 		name, value, _ := strings.Cut(e, "=")
 		ts.Setenv(name, value)
+	}
+}
+
+// times are GKE's times by the names that scenarios have for them.
+func times(t *gkeemu.Timing) map[string]*time.Duration {
+	return map[string]*time.Duration{
+		"pending": &t.Pending, "create-pool": &t.CreateNodePool, "delete-pool": &t.DeleteNodePool, "autoscaling-set": &t.SetNodePoolAutoscaling,
+		"upgrade-control-plane": &t.UpgradeMaster, "api-away": &t.MasterAway, "update-pool": &t.UpdateNodePool, "upgrade-node": &t.UpgradeNode,
+		"force-after": &t.ForceAfter,
 	}
 }
 
@@ -164,12 +185,16 @@ func quota(ts *testscript.TestScript, _ bool, args []string) {
 	Of(ts).GKE.SetQuota(args[0], limit, used)
 }
 
-// addPool: "pool NAME" adds a pool that people made, with a node in each zone, and waits for its nodes.
+// addPool: "pool NAME [FILE]" adds a pool that people made, and waits for its nodes. The file, in YAML, has all of it but the name; without
+// one it has a node in each zone.
 func addPool(ts *testscript.TestScript, _ bool, args []string) {
-	w := Of(ts)
-	ts.Check(w.Bed.AddPool(context.Background(), &containerpb.NodePool{
-		Name: args[0], Version: testbed.NodeVersion, InitialNodeCount: 1, Config: &containerpb.NodeConfig{MachineType: "e2-standard-4"},
-	}))
+	pool := &containerpb.NodePool{Version: testbed.NodeVersion, InitialNodeCount: 1, Config: &containerpb.NodeConfig{MachineType: "e2-standard-4"}}
+	if len(args) > 1 {
+		pool = &containerpb.NodePool{}
+		readProto(ts, args[1], pool)
+	}
+	pool.Name = args[0]
+	ts.Check(Of(ts).Bed.AddPool(context.Background(), pool))
 }
 
 // larger: "larger CPU" gives the first node so many CPUs, which its machine type does not have.
@@ -232,33 +257,6 @@ func runKubectl(ts *testscript.TestScript, neg bool, args []string) {
 // deploy: "deploy FILE" applies manifests and waits until all in them is up.
 func deploy(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(Of(ts).Bed.Deploy(context.Background(), ts.ReadFile(args[0])))
-}
-
-// fault: "fault never-ready", "fault quota", "fault stock-out", "fault ip-exhausted", "fault refused" or "fault slow"; "fault none" ends those there are.
-func fault(ts *testscript.TestScript, _ bool, args []string) {
-	if args[0] == "none" {
-		Of(ts).GKE.ClearFaults()
-		return
-	}
-	faults := map[string]gkeemu.Fault{
-		"refused":     {Method: "CreateNodePool", Error: status.Error(codes.PermissionDenied, "the caller does not have permission")},
-		"slow":        {Method: "CreateNodePool", OperationDelay: 25 * time.Second},
-		"never-ready": {Method: "CreateNodePool", NodesNeverReady: true},
-		"quota": {Method: "CreateNodePool", NodesBeforeError: 1, OperationError: &rpcstatus.Status{
-			Code: int32(codes.ResourceExhausted), Message: "Insufficient regional quota to satisfy request: resource \"CPUS\".",
-		}},
-		"stock-out": {Method: "CreateNodePool", NodesBeforeError: 2, OperationError: &rpcstatus.Status{
-			Code: int32(codes.ResourceExhausted), Message: "Google Compute Engine: The zone 'projects/demo/zones/europe-west1-d' does not have enough resources available to fulfill the request (ZONE_RESOURCE_POOL_EXHAUSTED).",
-		}},
-		"ip-exhausted": {Method: "CreateNodePool", OperationError: &rpcstatus.Status{
-			Code: int32(codes.ResourceExhausted), Message: "Google Compute Engine: IP space of 'projects/demo/regions/europe-west1/subnetworks/default-pods' is exhausted (IP_SPACE_EXHAUSTED_WITH_DETAILS).",
-		}},
-	}
-	f, ok := faults[args[0]]
-	if !ok {
-		ts.Fatalf("unknown fault %s", args[0])
-	}
-	Of(ts).GKE.Inject(f)
 }
 
 // calls: "calls METHOD N" demands how often GKE's API was called; METHOD can be "any".

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"time"
 
+	container "cloud.google.com/go/container/apiv1"
 	"cloud.google.com/go/container/apiv1/containerpb"
 	"google.golang.org/protobuf/proto"
 	"k8s.io/client-go/kubernetes"
@@ -24,11 +25,13 @@ import (
 	"github.com/upshift-k8s/upshift/internal/lab/gkeemu"
 )
 
-// The cluster's identity and versions: a control plane that is upgraded already, and nodes that are a minor behind.
+// The cluster's identity and versions, unless [Options] say otherwise: a regional control plane that is upgraded already, and nodes that are
+// a minor behind. Zone is for a zonal one.
 const (
 	Project             = "demo"
 	Name                = "cluster-1"
 	Location            = "europe-west1"
+	Zone                = "europe-west1-b"
 	Pool                = "default-pool"
 	ControlPlaneVersion = "1.34.2-gke.100"
 	NodeVersion         = "1.33.5-gke.1162000"
@@ -38,6 +41,14 @@ const (
 
 // Options of a testbed; the zero value is a good one.
 type Options struct {
+	// Location is a region, or a zone for a zonal cluster; empty: Location.
+	Location string
+	// NodeCount is how many nodes the pool has in each zone; 0: one.
+	NodeCount int32
+	// Pools are further ones, as people might have made them.
+	Pools []*containerpb.NodePool
+	// Timing is how long GKE takes; a time that is 0 is the testbed's own.
+	Timing gkeemu.Timing
 	// NodeStartUp is how long new nodes take to be Ready, as [gkeemu.Cluster] understands it; empty: 2 s.
 	NodeStartUp string
 	// Autoscaling of the pool; nil: none.
@@ -57,13 +68,17 @@ type Options struct {
 	LogDir string
 }
 
-// Testbed is a running cluster with one pool of three nodes, one in each zone. Its methods may be called by several
+// Testbed is a running cluster with a pool that has a node in each zone: three in a region. Its methods may be called by several
 // goroutines at once.
 type Testbed struct {
 	Lab *lab.Lab
 	GKE *gkeemu.Server
 	// Kube is an administrator's client.
 	Kube kubernetes.Interface
+	// Cloud is a client of GKE's, for people who interfere.
+	Cloud *container.ClusterManagerClient
+	// Location is where the cluster is.
+	Location string
 
 	credentials *gkeemu.Credentials
 	bin         string
@@ -73,12 +88,12 @@ type Testbed struct {
 
 // Start boots a testbed. It ends with Close, with ctx, and with this process, however that goes.
 func Start(ctx context.Context, o Options) (_ *Testbed, err error) {
-	o.Version, o.NodeVersion = cmp.Or(o.Version, ControlPlaneVersion), cmp.Or(o.NodeVersion, NodeVersion)
+	o.Version, o.NodeVersion, o.Location = cmp.Or(o.Version, ControlPlaneVersion), cmp.Or(o.NodeVersion, NodeVersion), cmp.Or(o.Location, Location)
 	l, err := lab.Start(ctx, lab.Options{Version: "v" + o.Version, Progress: o.Progress, LogDir: o.LogDir, FastControllers: o.FastControllers})
 	if err != nil {
 		return nil, err
 	}
-	b := &Testbed{Lab: l, bin: filepath.Join(l.Dir(), "bin")}
+	b := &Testbed{Lab: l, Location: o.Location, bin: filepath.Join(l.Dir(), "bin")}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, b.Close())
@@ -124,12 +139,13 @@ func (b *Testbed) startGKE(ctx context.Context, o Options) (err error) {
 		o.NodeStartUp = "2s"
 	}
 	b.GKE, err = gkeemu.Start(ctx, gkeemu.Options{
-		Timing: gkeemu.Timing{
-			Pending: 100 * time.Millisecond, CreateNodePool: 3 * time.Second, DeleteNodePool: 2 * time.Second, SetNodePoolAutoscaling: 500 * time.Millisecond,
-		},
-		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
+		Timing: timing(o.Timing),
+		Log:    slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError})),
 	})
 	if err != nil {
+		return err
+	}
+	if b.Cloud, err = b.GKE.Dial(ctx); err != nil {
 		return err
 	}
 	emulator, err := kubernetes.NewForConfig(b.Lab.DirectConfig(lab.Emulator))
@@ -137,14 +153,15 @@ func (b *Testbed) startGKE(ctx context.Context, o Options) (err error) {
 		return fmt.Errorf("connect the emulator to the lab: %w", err)
 	}
 	cluster := gkeemu.Cluster{
-		Project: Project, Location: Location, Name: Name, Version: o.Version, Channel: containerpb.ReleaseChannel_REGULAR,
+		Project: Project, Location: o.Location, Name: Name, Version: o.Version, Channel: containerpb.ReleaseChannel_REGULAR,
 		Endpoint: b.Lab.Endpoint(), CA: b.Lab.CA(), Kube: emulator, NodeStartUp: o.NodeStartUp, Template: o.Template,
+		ControlPlane: &controlPlane{lab: b.Lab},
 	}
 	if err := b.GKE.AddCluster(cluster); err != nil {
 		return err
 	}
 	pool := &containerpb.NodePool{
-		Name: Pool, Version: o.NodeVersion, InitialNodeCount: 1, Autoscaling: o.Autoscaling,
+		Name: Pool, Version: o.NodeVersion, InitialNodeCount: cmp.Or(o.NodeCount, 1), Autoscaling: o.Autoscaling,
 		Management: &containerpb.NodeManagement{AutoUpgrade: true, AutoRepair: true},
 		Config:     &containerpb.NodeConfig{MachineType: "e2-standard-4", Labels: map[string]string{"team": "platform"}},
 	}
@@ -152,7 +169,27 @@ func (b *Testbed) startGKE(ctx context.Context, o Options) (err error) {
 		proto.Merge(pool, o.PoolTemplate)
 	}
 	b.path = cluster.Path()
-	return b.AddPool(ctx, pool)
+	for _, pool := range append([]*containerpb.NodePool{pool}, o.Pools...) {
+		if err := b.AddPool(ctx, pool); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// timing fills in what a test does not care about.
+func timing(t gkeemu.Timing) gkeemu.Timing {
+	return gkeemu.Timing{
+		Pending:                cmp.Or(t.Pending, 100*time.Millisecond),
+		CreateNodePool:         cmp.Or(t.CreateNodePool, 3*time.Second),
+		DeleteNodePool:         cmp.Or(t.DeleteNodePool, 2*time.Second),
+		SetNodePoolAutoscaling: cmp.Or(t.SetNodePoolAutoscaling, 500*time.Millisecond),
+		UpgradeMaster:          cmp.Or(t.UpgradeMaster, 8*time.Second),
+		MasterAway:             cmp.Or(t.MasterAway, 4*time.Second),
+		UpdateNodePool:         cmp.Or(t.UpdateNodePool, 500*time.Millisecond),
+		UpgradeNode:            cmp.Or(t.UpgradeNode, 500*time.Millisecond),
+		ForceAfter:             t.ForceAfter,
+	}
 }
 
 // AddPool adds a pool that people made, and waits until its nodes are Ready: pods that come before would all go to the first.
@@ -164,8 +201,14 @@ func (b *Testbed) AddPool(ctx context.Context, pool *containerpb.NodePool) error
 	return err
 }
 
+// Path is the cluster's name in GKE's API.
+func (b *Testbed) Path() string { return b.path }
+
 // Close ends the cluster and the emulators.
 func (b *Testbed) Close() error {
+	if b.Cloud != nil {
+		_ = b.Cloud.Close() // nothing is left to do about an error
+	}
 	if b.GKE != nil {
 		b.GKE.Close()
 	}
