@@ -145,7 +145,7 @@ func (a *Autoscaler) shrink(ctx context.Context, p scaled, busy map[string]bool)
 			continue
 		}
 		a.removed.Add(1)
-		killed, err := p.deleteNode(ctx, n.Name, "the autoscaler took its node away")
+		killed, err := p.deleteNode(ctx, n.Name, "its node was idle, and the autoscaler took it away")
 		a.server.update(func() { a.server.killed = append(a.server.killed, killed...) })
 		return err
 	}

@@ -27,10 +27,12 @@ func faults() map[string]gkeemu.Fault {
 		"quota":       {OperationError: quota, NodesBeforeError: 1},
 		"no-quota":    {OperationError: quota},
 		"stock-out": {NodesBeforeError: 2, OperationError: &rpcstatus.Status{
-			Code: int32(codes.ResourceExhausted), Message: "Google Compute Engine: The zone 'projects/demo/zones/europe-west1-d' does not have enough resources available to fulfill the request (ZONE_RESOURCE_POOL_EXHAUSTED).",
+			Code:    int32(codes.ResourceExhausted),
+			Message: "Google Compute Engine: The zone 'projects/demo/zones/europe-west1-d' does not have enough resources available to fulfill the request (ZONE_RESOURCE_POOL_EXHAUSTED).",
 		}},
 		"ip-exhausted": {OperationError: &rpcstatus.Status{
-			Code: int32(codes.ResourceExhausted), Message: "Google Compute Engine: IP space of 'projects/demo/regions/europe-west1/subnetworks/default-pods' is exhausted (IP_SPACE_EXHAUSTED_WITH_DETAILS).",
+			Code:    int32(codes.ResourceExhausted),
+			Message: "Google Compute Engine: IP space of 'projects/demo/regions/europe-west1/subnetworks/default-pods' is exhausted (IP_SPACE_EXHAUSTED_WITH_DETAILS).",
 		}},
 		"broken": {OperationError: &rpcstatus.Status{Code: int32(codes.Internal), Message: "Internal error."}, NodesBeforeError: 1},
 	}

@@ -54,7 +54,7 @@ func created(ts *testscript.TestScript, neg bool, args []string) {
 func autoscaled(ts *testscript.TestScript, neg bool, args []string) {
 	want, all := regexp.MustCompile(args[1]), ""
 	for _, call := range Of(ts).GKE.Calls("SetNodePoolAutoscaling") {
-		if call.Target == Of(ts).Bed.PoolPath(args[0]) {
+		if call.Target == poolPath(Of(ts).Bed, args[0]) {
 			all += asJSON(ts, call.Request.(*containerpb.SetNodePoolAutoscalingRequest).GetAutoscaling()) + "\n"
 		}
 	}
@@ -113,7 +113,7 @@ func foreign(ts *testscript.TestScript, _ bool, args []string) {
 	if !ok {
 		ts.Fatalf("foreign: unknown kind %s", args[0])
 	}
-	_, over, err := w.GKE.StartForeignOperation(w.Bed.PoolPath(args[1]), containerpb.Operation_Type(kind))
+	_, over, err := w.GKE.StartForeignOperation(poolPath(w.Bed, args[1]), containerpb.Operation_Type(kind))
 	ts.Check(err)
 	w.foreign = over
 }

@@ -31,6 +31,3 @@ func (b *Testbed) UseDNS() error {
 func (b *Testbed) Autoscale(ctx context.Context, idle time.Duration) *gkeemu.Autoscaler {
 	return b.GKE.Autoscale(ctx, b.path, idle)
 }
-
-// PoolPath is a pool's name in GKE's API.
-func (b *Testbed) PoolPath(pool string) string { return b.path + "/nodePools/" + pool }
