@@ -164,6 +164,9 @@ func (e *Engine) turnBack(why string) {
 			e.run.Steps = append(e.run.Steps, e.stepsBack(pool)...)
 			continue
 		}
+		if pool.Action != upgrade.Migrate {
+			continue // what people have upgraded stays so
+		}
 		steps := []upgrade.Step{upgrade.NewStep(upgrade.UncordonPool, pool.Name, ""), upgrade.NewStep(upgrade.CordonPool, pool.NewName, "")}
 		last := upgrade.DeletePool
 		if pool.ByPeople {
@@ -205,6 +208,20 @@ func (e *Engine) carryOn() []string {
 		next = append(next, fmt.Sprintf("the control plane stays at %s either way: it is not downgraded", stays))
 	}
 	return slices.Concat(next, e.stillUpgrading(), e.stillFrozen())
+}
+
+// backOut says how to end a run that has not turned from its plan.
+func (e *Engine) backOut() string {
+	has := func(that func(upgrade.PoolPlan) bool) bool { return slices.ContainsFunc(e.run.Plan.Pools, that) }
+	switch {
+	case has(func(p upgrade.PoolPlan) bool { return p.Action == upgrade.Migrate && !p.ByPeople }):
+		return "upshift rollback, which moves the pods back and deletes the new pool; or upshift cancel, which keeps both"
+	case has(func(p upgrade.PoolPlan) bool { return p.Action == upgrade.Migrate }):
+		return "upshift rollback, which moves the pods back to the old machines; or upshift cancel, which leaves all where it is"
+	case has(func(p upgrade.PoolPlan) bool { return p.ByPeople && p.Action.Changes() }):
+		return "upshift rollback or upshift cancel, which both end the run and undo its cordons: nodes that are upgraded stay so"
+	}
+	return "upshift rollback, which has GKE undo what is not complete; or upshift cancel, which leaves the nodes as they are then"
 }
 
 // stillFrozen says which autoscaling is off, and how to turn it on by hand.

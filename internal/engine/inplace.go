@@ -645,14 +645,6 @@ func (e *Engine) isRolledBack(ctx context.Context, pool upgrade.PoolPlan) (bool,
 	return now.Phase == "" && now.Version == pool.From && at == all, nil
 }
 
-// backOut says how a run is ended before its end.
-func (e *Engine) backOut() string {
-	if slices.ContainsFunc(e.run.Plan.Pools, func(p upgrade.PoolPlan) bool { return p.Action == upgrade.Migrate }) {
-		return "upshift rollback, which moves the pods back and deletes the new pool; or upshift cancel, which keeps both"
-	}
-	return "upshift rollback, which has GKE undo what is not complete; or upshift cancel, which leaves the nodes as they are then"
-}
-
 // stillUpgrading says what the provider does by itself while nobody is at work, and which settings are not restored yet.
 func (e *Engine) stillUpgrading() []string {
 	var next []string

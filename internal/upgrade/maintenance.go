@@ -92,6 +92,10 @@ func Minute(t time.Time) string { return t.UTC().Format("2006-01-02 15:04 UTC") 
 
 // Changes tells whether the plan changes a minor version, and whether it changes nodes: what exclusions ask.
 func (p Plan) Changes() (minor, nodes bool) {
+	if c := p.ControlPlane; c != nil {
+		minors, ok := MinorsBetween(c.From, c.To)
+		minor = !ok || minors != 0
+	}
 	for _, pool := range p.Pools {
 		if !pool.Action.Changes() {
 			continue
