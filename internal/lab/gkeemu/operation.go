@@ -94,6 +94,9 @@ func (op *operation) finish(failure *rpcstatus.Status) {
 	op.cancel()
 }
 
+// wait returns false when people cancelled the operation first, or the emulator ended.
+func (op *operation) wait(d time.Duration) bool { return wait(op.going, d) }
+
 func (s *Server) update(change func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -128,7 +131,7 @@ func (p *pace) steps(ctx context.Context, n int, do func(i int) error) error {
 
 // end waits for the rest of the operation's time, and strikes with its fault, if people have not cancelled it.
 func (p *pace) end(ctx context.Context) error {
-	if !wait(p.op.going, time.Until(p.start.Add(p.length))) {
+	if !p.op.wait(time.Until(p.start.Add(p.length))) {
 		return ctx.Err()
 	}
 	return status.ErrorProto(p.op.fault.OperationError)

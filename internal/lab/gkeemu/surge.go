@@ -142,7 +142,7 @@ func (w *nodeWork) awaitReady(ctx context.Context, name string) error {
 		if err != nil || ready {
 			return err
 		}
-		if !wait(w.op.going, lookEvery) {
+		if !w.op.wait(lookEvery) {
 			return cmp.Or(ctx.Err(), errCancelled)
 		}
 	}
