@@ -56,7 +56,8 @@ func (s *Server) begin(c *cluster, kind containerpb.Operation_Type, pool string,
 // called with the mutex held, what becomes of the pool in the end.
 func (s *Server) run(op *operation, d time.Duration, work func(context.Context, *pace) error, settle func(*rpcstatus.Status)) {
 	s.work.Go(func() {
-		if !wait(s.ctx, s.options.Timing.Pending) {
+		op.wait(s.options.Timing.Pending)
+		if s.ctx.Err() != nil {
 			return
 		}
 		s.update(func() {

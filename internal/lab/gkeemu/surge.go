@@ -134,7 +134,7 @@ func (w *nodeWork) remove(ctx context.Context, name string) error {
 }
 
 // lookEvery is the time between two looks at what an upgrade waits for.
-const lookEvery = 200 * time.Millisecond
+const lookEvery = 100 * time.Millisecond
 
 func (w *nodeWork) awaitReady(ctx context.Context, name string) error {
 	for {
