@@ -84,7 +84,7 @@ func (w *nodeWork) blueGreen(ctx context.Context, u *upgrade) error {
 			return err
 		}
 		w.advance(len(batch))
-		if !wait(w.op.going, policy.GetBatchSoakDuration().AsDuration()) {
+		if !w.op.wait(policy.GetBatchSoakDuration().AsDuration()) {
 			return cmp.Or(ctx.Err(), errCancelled)
 		}
 	}
@@ -142,11 +142,19 @@ func (w *nodeWork) createGreen(ctx context.Context, u *upgrade) ([]corev1.Node, 
 
 // soak waits before the blue nodes are deleted, or until people have seen enough.
 func (w *nodeWork) soak(ctx context.Context, u *upgrade, d time.Duration) error {
-	enough, soaked := context.WithCancel(w.op.going)
-	defer soaked()
-	w.server.update(func() { u.soaked, u.deletion = soaked, time.Now().Add(d).UTC().Format(time.RFC3339) })
+	enough := make(chan struct{})
+	w.server.update(func() {
+		u.soaked = sync.OnceFunc(func() { close(enough) })
+		u.deletion = time.Now().Add(d).UTC().Format(time.RFC3339)
+	})
 	w.show(u, containerpb.NodePool_UpdateInfo_BlueGreenInfo_NODE_POOL_SOAKING)
-	wait(enough, d)
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-enough:
+	case <-w.op.going.Done():
+	}
 	w.server.update(func() { u.soaked = nil })
 	return cmp.Or(ctx.Err(), w.stopped())
 }

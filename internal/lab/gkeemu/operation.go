@@ -56,7 +56,8 @@ func (s *Server) begin(c *cluster, kind containerpb.Operation_Type, pool string,
 // called with the mutex held, what becomes of the pool in the end.
 func (s *Server) run(op *operation, d time.Duration, work func(context.Context, *pace) error, settle func(*rpcstatus.Status)) {
 	s.work.Go(func() {
-		if !wait(s.ctx, s.options.Timing.Pending) {
+		op.wait(s.options.Timing.Pending)
+		if s.ctx.Err() != nil {
 			return
 		}
 		s.update(func() {
@@ -94,6 +95,9 @@ func (op *operation) finish(failure *rpcstatus.Status) {
 	op.cancel()
 }
 
+// wait returns false when people cancelled the operation first, or the emulator ended.
+func (op *operation) wait(d time.Duration) bool { return wait(op.going, d) }
+
 func (s *Server) update(change func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -128,7 +132,7 @@ func (p *pace) steps(ctx context.Context, n int, do func(i int) error) error {
 
 // end waits for the rest of the operation's time, and strikes with its fault, if people have not cancelled it.
 func (p *pace) end(ctx context.Context) error {
-	if !wait(p.op.going, time.Until(p.start.Add(p.length))) {
+	if !p.op.wait(time.Until(p.start.Add(p.length))) {
 		return ctx.Err()
 	}
 	return status.ErrorProto(p.op.fault.OperationError)

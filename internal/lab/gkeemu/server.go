@@ -8,10 +8,15 @@
 //
 // Served are GetCluster, GetServerConfig, UpdateMaster (and UpdateCluster, for the same), CreateNodePool, GetNodePool, ListNodePools,
 // UpdateNodePool (versions, upgrade settings, drain configuration), CompleteNodePoolUpgrade, RollbackNodePoolUpgrade, DeleteNodePool,
-// SetNodePoolAutoscaling, GetOperation, ListOperations and CancelOperation, with resource names in the modern form (projects/P/locations/L/clusters/C). What GKE only tells of a
-// cluster (its maintenance policy, who manages it, how full its address ranges are) it tells as it is given. Any other call
-// answers Unimplemented, is logged as an error and shows up in [Server.Unimplemented]. Over HTTP, Resource Manager's
-// projects.testIamPermissions and Compute Engine's regions.get are served, of which [Server.Deny] and [Server.SetQuota] decide the answers.
+// SetNodePoolAutoscaling, GetOperation, ListOperations and CancelOperation, with resource names in the modern form
+// (projects/P/locations/L/clusters/C). What GKE only tells of a cluster (its maintenance policy, who manages it, how full its address
+// ranges are) it tells as it is given. Any other call answers Unimplemented, is logged as an error and shows up in
+// [Server.Unimplemented]. Over HTTP, Resource Manager's projects.testIamPermissions and Compute Engine's regions.get are served, of
+// which [Server.Deny] and [Server.SetQuota] decide the answers.
+//
+// An upgrade is rolled back after it was cancelled or has failed, not while it is under way; GKE itself begins one with
+// [Server.StartAutoUpgrade]. Where GKE's documentation says nothing it is: a pool shows its old version until its upgrade is complete,
+// and an operation that was cancelled is DONE without an error, and says so in its detail.
 //
 // It differs from GKE where a test is better served. Creating a pool refuses output-only fields, so that a clone that forgot
 // to clear one is found out. One operation at a time may change a cluster, whatever it changes. Deleting a pool does not

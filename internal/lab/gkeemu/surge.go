@@ -134,7 +134,7 @@ func (w *nodeWork) remove(ctx context.Context, name string) error {
 }
 
 // lookEvery is the time between two looks at what an upgrade waits for.
-const lookEvery = 200 * time.Millisecond
+const lookEvery = 100 * time.Millisecond
 
 func (w *nodeWork) awaitReady(ctx context.Context, name string) error {
 	for {
@@ -142,7 +142,7 @@ func (w *nodeWork) awaitReady(ctx context.Context, name string) error {
 		if err != nil || ready {
 			return err
 		}
-		if !wait(w.op.going, lookEvery) {
+		if !w.op.wait(lookEvery) {
 			return cmp.Or(ctx.Err(), errCancelled)
 		}
 	}

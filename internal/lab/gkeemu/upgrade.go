@@ -111,7 +111,7 @@ func (s *Server) onNodes(p *pool, u *upgrade, fault Fault, do func(context.Conte
 	s.run(op, 0, func(ctx context.Context, pace *pace) error {
 		w.pace = pace
 		err := errCancelled
-		if wait(op.going, fault.OperationDelay) {
+		if op.wait(fault.OperationDelay) {
 			err = do(ctx, w)
 		}
 		if errors.Is(err, errCancelled) {

@@ -25,11 +25,10 @@ import (
 	"github.com/upshift-k8s/upshift/internal/lab/gkeemu"
 )
 
-// crowd is how many nodes there have been, which are Ready as soon as they are there unless they never start.
+// crowd is how many nodes there have been.
 type crowd struct {
 	mu          sync.Mutex
 	schedulable map[string]bool
-	now         int
 	fewest      int // schedulable at a time
 	most        int
 }
@@ -41,14 +40,14 @@ func (c *crowd) count() {
 			n++
 		}
 	}
-	c.now = n
 	c.fewest, c.most = min(c.fewest, n), max(c.most, len(c.schedulable))
 }
 
-// watchNodes counts nodes from now on.
+// watchNodes counts nodes from now on. They are Ready at the second look, unless they never start: so those that are made at a time are there at a time.
 func watchNodes(t *testing.T, kube *fake.Clientset) *crowd {
 	t.Helper()
 	c := &crowd{schedulable: map[string]bool{}}
+	looked := map[string]bool{}
 	for _, n := range must[*corev1.NodeList](t)(kube.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})).Items {
 		c.schedulable[n.Name] = true
 	}
@@ -58,15 +57,20 @@ func watchNodes(t *testing.T, kube *fake.Clientset) *crowd {
 		defer c.mu.Unlock()
 		switch a := action.(type) {
 		case k8stesting.CreateAction:
-			n := a.GetObject().(*corev1.Node)
-			if n.Annotations[lab.AnnotationStartUp] != lab.Never {
-				n.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
-			}
-			c.schedulable[n.Name] = true
+			c.schedulable[a.GetObject().(*corev1.Node).Name] = true
 		case k8stesting.DeleteAction:
 			delete(c.schedulable, a.GetName())
 		case k8stesting.PatchAction:
 			c.schedulable[a.GetName()] = !strings.Contains(string(a.GetPatch()), "true")
+		case k8stesting.GetAction:
+			n, err := kube.Tracker().Get(a.GetResource(), "", a.GetName())
+			if err != nil || !looked[a.GetName()] || n.(*corev1.Node).Annotations[lab.AnnotationStartUp] == lab.Never {
+				looked[a.GetName()] = true
+				return false, nil, nil
+			}
+			ready := n.(*corev1.Node).DeepCopy()
+			ready.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
+			return true, ready, nil
 		}
 		c.count()
 		return false, nil, nil
@@ -118,6 +122,7 @@ func TestSurgeUpgradeReplacesNodes(t *testing.T) {
 		{1, 1, 5, 7},
 	} {
 		t.Run(fmt.Sprintf("surge %d, unavailable %d", tt.surge, tt.unavailable), func(t *testing.T) {
+			t.Parallel()
 			w := start(t, gkeemu.Options{})
 			w.grow(t, 2)
 			w.configure(t, surge(tt.surge, tt.unavailable))
@@ -216,6 +221,7 @@ func TestUpgradeThatEndsHalfWay(t *testing.T) {
 		{"to the first version", 1, "2 at 1.33, 1 at 1.34 in 3 zones", goOn(older), "nodes done 3, nodes total 3", "3 at 1.33 in 3 zones", older},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
 			w := start(t, gkeemu.Options{})
 			watchNodes(t, w.kube)
 			w.srv.Inject(gkeemu.Fault{Method: "UpdateNodePool", Times: 1, OperationError: stockout, NodesBeforeError: tt.before})
@@ -291,20 +297,29 @@ func TestCancelledUpgradeTakesItsWaitingNodeAway(t *testing.T) {
 }
 
 func TestCancelledUpgradeThatHangsHasDoneNothing(t *testing.T) {
-	w := start(t, gkeemu.Options{})
-	watchNodes(t, w.kube)
-	w.srv.Inject(gkeemu.Fault{Method: "UpdateNodePool", OperationDelay: time.Hour, Times: 1, OperationError: &rpcstatus.Status{Code: int32(codes.Internal)}})
-	op := must[*containerpb.Operation](t)(w.upgrade(t.Context(), master))
-	for range 2 {
-		if err := w.cancelUpgrade(t.Context(), op); err != nil && status.Code(err) != codes.FailedPrecondition {
+	for _, pending := range []time.Duration{0, time.Hour} { // it hangs while it runs, or before
+		w := start(t, gkeemu.Options{Timing: gkeemu.Timing{Pending: pending}})
+		watchNodes(t, w.kube)
+		w.srv.Inject(gkeemu.Fault{Method: "UpdateNodePool", OperationDelay: time.Hour, Times: 1, OperationError: &rpcstatus.Status{Code: int32(codes.Internal)}})
+		op := must[*containerpb.Operation](t)(w.upgrade(t.Context(), master))
+		if pending == 0 {
+			w.await(t, op.GetName(), func(op *containerpb.Operation) bool { return op.GetStatus() == containerpb.Operation_RUNNING })
+		}
+		if err := w.cancelUpgrade(t.Context(), op); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if done := w.done(t, op); done.GetError() != nil {
-		t.Error(done.GetError())
-	}
-	if got := w.versions(t); got != "3 at 1.33 in 3 zones" {
-		t.Error(got)
+		done := w.await(t, op.GetName(), func(op *containerpb.Operation) bool {
+			if got := op.GetStatus(); got != containerpb.Operation_ABORTING && got != containerpb.Operation_DONE {
+				t.Errorf("the cancelled operation is %s", got)
+			}
+			return op.GetStatus() == containerpb.Operation_DONE
+		})
+		if done.GetError() != nil {
+			t.Error(done.GetError())
+		}
+		if got := w.versions(t); got != "3 at 1.33 in 3 zones" {
+			t.Error(got)
+		}
 	}
 }
 
