@@ -690,3 +690,42 @@ func TestTheTimeUntilGKEUsesForceGoesOnWithAnotherProcess(t *testing.T) {
 		}
 	})
 }
+
+// TestWhatGKEHasUpgradedIsNotCordoned: its operation is over before the last pods are Ready again, which the drains' gates wait for.
+func TestWhatGKEHasUpgradedIsNotCordoned(t *testing.T) {
+	for _, strategy := range []string{"rolling", "blue-green"} {
+		t.Run(strategy, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRolling(2)
+				r.homeless = true
+				run := r.planned(t, strategy, nil)
+				time.AfterFunc(5*time.Minute, func() {
+					r.change(func() { r.homeless = false; r.pods("", func(p *upgrade.Pod) { p.Ready = true }) })
+				})
+				_ = r.goOn(t.Context(), run, func(e *Engine) { e.Surroundings = &upgrading{r} })
+				if run.State != upgrade.Succeeded {
+					t.Errorf("run %s (%s)", run.State, run.Problem)
+				}
+				for _, n := range r.State().Nodes {
+					if n.Unschedulable {
+						t.Errorf("node %s is cordoned", n.Name)
+					}
+				}
+			})
+		})
+	}
+}
+
+// upgrading is what GKE tells of a pool that it upgrades: its own operations are among those under way.
+type upgrading struct{ *rolling }
+
+func (a *upgrading) Look(ctx context.Context) (upgrade.Cluster, error) {
+	pools, err := a.Pools(ctx)
+	c := upgrade.Cluster{Pools: pools}
+	if o := a.underWay(); o != "" {
+		c.Operations = []upgrade.Operation{{Name: o, Kind: "UPGRADE_NODES", Target: "old"}}
+	}
+	return c, err
+}
+
+func (a *upgrading) Quotas(context.Context) ([]upgrade.Quota, error) { return nil, nil }
