@@ -683,6 +683,10 @@ func (e *Engine) stillUpgrading() []string {
 		if (s.Kind != upgrade.UpgradePool && s.Kind != upgrade.RollBackPool && s.Kind != upgrade.CompleteUpgrade) || s.Operation == "" || s.State == upgrade.StepDone || s.State == upgrade.StepDropped {
 			continue
 		}
+		if s.Kind == upgrade.CompleteUpgrade {
+			next = append(next, fmt.Sprintf("GKE deletes the old nodes of pool %s, which cannot be stopped: to see it to its end: upshift resume", s.Pool))
+			continue
+		}
 		if s.Stopping {
 			next = append(next, fmt.Sprintf("GKE finishes the nodes of pool %s that it has begun, by operation %s", s.Pool, s.Operation))
 			continue

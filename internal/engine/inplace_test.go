@@ -780,6 +780,26 @@ func TestAnUpgradeWhoseNameWasLostIsStoppedAllTheSame(t *testing.T) {
 	}
 }
 
+func TestAnInterruptedDeletionOfOldNodesIsNotSaidToBeStoppable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRolling(2)
+		run := r.planned(t, "blue-green", nil)
+		ctx, stop := context.WithCancelCause(t.Context())
+		_ = r.goOn(ctx, run, func(e *Engine) {
+			e.Notify = func(ev upgrade.Event) {
+				if ev.Kind == upgrade.StepStarted && ev.Step.Kind == upgrade.CompleteUpgrade {
+					time.AfterFunc(nodeTime/2, func() { stop(&Stop{"the job ends"}) })
+				}
+			}
+		})
+		next := strings.Join(run.Next, "\n")
+		if !strings.Contains(next, "GKE deletes the old nodes of pool old, which cannot be stopped: to see it to its end: upshift resume") || strings.Contains(next, "upshift pause") {
+			t.Errorf("next: %s", next)
+		}
+		time.Sleep(nodeTime)
+	})
+}
+
 func TestACancelLeavesADeletionOfOldNodesToEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRolling(2)
