@@ -72,12 +72,16 @@ type command struct {
 	cluster *session.Session
 }
 
-// connect finds out how the cluster is reached, and that it is the one that is meant.
+// connect finds out how the cluster is reached, and that it is the one that is meant. It waits while GKE has the Kubernetes API away.
 func (c *command) connect(ctx context.Context) (err error) {
 	c.cluster, err = session.Connect(ctx, session.Target{
 		Provider: c.cfg.provider, PoolLabel: c.cfg.poolLabel, Name: c.cfg.cluster, Kube: c.cfg.kube, Endpoint: c.cfg.endpoint, APIs: c.cfg.apis,
 		Namespace: c.cfg.namespace, UserAgent: userAgent(),
 	})
+	if err != nil {
+		return err
+	}
+	_, err = c.cluster.AwaitAPI(ctx, func(text string) { c.out.line("%s", text) })
 	return err
 }
 

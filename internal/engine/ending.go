@@ -77,7 +77,7 @@ func (e *Engine) thaw(ctx context.Context, pool upgrade.PoolPlan, settings upgra
 // learnDeletions finds out about pools whose deletion was begun and whose operation is not known: the answer was lost, or the
 // process that asked is gone. From then on such a pool counts as going away.
 func (e *Engine) learnDeletions(ctx context.Context) error {
-	if err := e.learnCompletions(ctx); err != nil {
+	if err := errors.Join(e.learnUpgrades(ctx), e.learnCompletions(ctx)); err != nil {
 		return err
 	}
 	for i, s := range e.run.Steps {

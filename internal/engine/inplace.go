@@ -25,6 +25,8 @@ type Upgrader interface {
 	CompleteUpgrade(ctx context.Context, pool string) (operation string, err error)
 	// RollBackPool undoes an upgrade that is not complete. Cancelled is the operation that made it, which is not adopted.
 	RollBackPool(ctx context.Context, pool, cancelled string) (operation string, err error)
+	// Upgrading is the operation that upgrades the pool, or undoes that, empty if none is under way.
+	Upgrading(ctx context.Context, pool string) (operation string, err error)
 	// CancelOperation has an operation end once the nodes are finished that it has begun. It does not wait for that.
 	CancelOperation(ctx context.Context, operation string) error
 	// Await is Provider's Wait for an operation that may take many hours.
@@ -521,6 +523,27 @@ func (e *Engine) learnCompletions(ctx context.Context) error {
 	return nil
 }
 
+// learnUpgrades finds out about upgrades of pools, and ways back, that were to begin, where the answer was lost: what nobody knows of goes on by itself,
+// and is taken for its own undoing.
+func (e *Engine) learnUpgrades(ctx context.Context) error {
+	for i, s := range e.run.Steps {
+		if (s.Kind != upgrade.UpgradePool && s.Kind != upgrade.RollBackPool) || s.StartedAt == nil || s.Operation != "" || s.State == upgrade.StepDone || s.State == upgrade.StepDropped {
+			continue
+		}
+		err := e.awaitGivenUp(ctx)
+		if err == nil {
+			e.run.Steps[i].Operation, err = e.Upgrader.Upgrading(ctx, s.Pool)
+		}
+		if err != nil {
+			return &undecided{fmt.Errorf("cannot tell whether GKE has begun with pool %s: %w", s.Pool, err)}
+		}
+		if up := e.run.Step(upgrade.NewStep(upgrade.UpgradePool, s.Pool, "").ID); s.Kind == upgrade.RollBackPool && up.Operation == e.run.Steps[i].Operation {
+			e.run.Steps[i].Operation = "" // that is what it is to undo
+		}
+	}
+	return nil
+}
+
 // stopUpgrades cancels the provider's operations on pools that it has not drained yet: the nodes that it has begun are finished.
 func (e *Engine) stopUpgrades(ctx context.Context) error {
 	return e.stopThose(ctx, func(s upgrade.Step) bool { return s.State != upgrade.StepDone && s.State != upgrade.StepDropped })
@@ -530,6 +553,9 @@ func (e *Engine) stopThose(ctx context.Context, which func(upgrade.Step) bool) e
 	for i, s := range e.run.Steps {
 		if (s.Kind != upgrade.UpgradePool && s.Kind != upgrade.RollBackPool) || s.Operation == "" || s.Stopping || !which(s) {
 			continue
+		}
+		if pool, _ := e.run.Plan.Pool(s.Pool); e.run.NoWayBack(pool) != "" {
+			continue // there is nothing to stop, or old nodes that are half deleted would stay
 		}
 		if err := e.upgrader().CancelOperation(ctx, s.Operation); err != nil {
 			return fmt.Errorf("GKE could not be told to stop its operation %s on pool %s: %w", s.Operation, s.Pool, err)
@@ -542,6 +568,11 @@ func (e *Engine) stopThose(ctx context.Context, which func(upgrade.Step) bool) e
 // stopping tells an operation of ours that was cancelled, and ends when it has finished the nodes that it has begun.
 func (e *Engine) stopping(operation string) bool {
 	return slices.ContainsFunc(e.run.Steps, func(s upgrade.Step) bool { return s.Stopping && s.Operation == operation })
+}
+
+// began tells an operation that the run began, as far as its steps know.
+func (e *Engine) began(operation string) bool {
+	return slices.ContainsFunc(e.run.Steps, func(s upgrade.Step) bool { return s.Operation == operation })
 }
 
 // notes sets the operation of a step, empty for none.
@@ -650,6 +681,10 @@ func (e *Engine) stillUpgrading() []string {
 	var next []string
 	for _, s := range e.run.Steps {
 		if (s.Kind != upgrade.UpgradePool && s.Kind != upgrade.RollBackPool && s.Kind != upgrade.CompleteUpgrade) || s.Operation == "" || s.State == upgrade.StepDone || s.State == upgrade.StepDropped {
+			continue
+		}
+		if s.Kind == upgrade.CompleteUpgrade {
+			next = append(next, fmt.Sprintf("GKE deletes the old nodes of pool %s, which cannot be stopped: to see it to its end: upshift resume", s.Pool))
 			continue
 		}
 		if s.Stopping {

@@ -257,6 +257,8 @@ func (r *rolling) pods(prefix string, do func(*upgrade.Pod)) {
 	}
 }
 
+func (r *rolling) Upgrading(context.Context, string) (string, error) { return r.underWay(), nil }
+
 func (r *rolling) CancelOperation(_ context.Context, operation string) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -287,6 +289,16 @@ func (r *rolling) Await(ctx context.Context, operation string, _ func(string)) e
 	}
 }
 
+func (r *rolling) Wait(ctx context.Context, operation string, progress func(string)) error {
+	r.mu.Lock()
+	_, ours := r.operations[operation]
+	r.mu.Unlock()
+	if ours {
+		return r.Await(ctx, operation, progress)
+	}
+	return r.cluster.Wait(ctx, operation, progress)
+}
+
 func (r *rolling) planned(t *testing.T, strategy string, change func(*upgrade.Options)) *upgrade.Run {
 	t.Helper()
 	o := upgrade.Options{Target: "control-plane", Strategy: strategy, MaxSurge: 1, Soak: upgrade.Seconds(time.Hour)}
@@ -304,7 +316,7 @@ func (r *rolling) planned(t *testing.T, strategy string, change func(*upgrade.Op
 
 func (r *rolling) goOn(ctx context.Context, run *upgrade.Run, change func(*Engine)) error {
 	return goOn(ctx, r.cluster, run, func(e *Engine) {
-		e.Upgrader = r
+		e.Provider, e.Upgrader = r, r
 		if change != nil {
 			change(e)
 		}
@@ -687,6 +699,128 @@ func TestTheTimeUntilGKEUsesForceGoesOnWithAnotherProcess(t *testing.T) {
 		})
 		if err != nil || !strings.Contains(text, "GKE ends it past that in 20m, at ") {
 			t.Errorf("%v, told %q", err, text)
+		}
+	})
+}
+
+// TestWhatGKEHasUpgradedIsNotCordoned: its operation is over before the last pods are Ready again, which the drains' gates wait for.
+func TestWhatGKEHasUpgradedIsNotCordoned(t *testing.T) {
+	for _, strategy := range []string{"rolling", "blue-green"} {
+		t.Run(strategy, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRolling(2)
+				r.homeless = true
+				run := r.planned(t, strategy, nil)
+				time.AfterFunc(5*time.Minute, func() {
+					r.change(func() { r.homeless = false; r.pods("", func(p *upgrade.Pod) { p.Ready = true }) })
+				})
+				_ = r.goOn(t.Context(), run, func(e *Engine) { e.Surroundings = &upgrading{r} })
+				if run.State != upgrade.Succeeded {
+					t.Errorf("run %s (%s)", run.State, run.Problem)
+				}
+				for _, n := range r.State().Nodes {
+					if n.Unschedulable {
+						t.Errorf("node %s is cordoned", n.Name)
+					}
+				}
+			})
+		})
+	}
+}
+
+// upgrading is what GKE tells of a pool that it upgrades: its own operations are among those under way.
+type upgrading struct{ *rolling }
+
+func (a *upgrading) Look(ctx context.Context) (upgrade.Cluster, error) {
+	pools, err := a.Pools(ctx)
+	c := upgrade.Cluster{Pools: pools}
+	if o := a.underWay(); o != "" {
+		c.Operations = []upgrade.Operation{{Name: o, Kind: "UPGRADE_NODES", Target: "old"}}
+	}
+	return c, err
+}
+
+func (a *upgrading) Quotas(context.Context) ([]upgrade.Quota, error) { return nil, nil }
+
+// TestAnUpgradeWhoseNameWasLostIsStoppedAllTheSame: the process that began it was killed before it could record its operation.
+func TestAnUpgradeWhoseNameWasLostIsStoppedAllTheSame(t *testing.T) {
+	for _, strategy := range []string{"rolling", "blue-green"} {
+		for verb, want := range map[upgrade.Verb][]string{
+			upgrade.AskPause:    {"cancel upgrade-1"},
+			upgrade.AskCancel:   {"cancel upgrade-1", `settings of old: max-surge 3, max-unavailable 0 {"was":3}`},
+			upgrade.AskRollback: {"cancel upgrade-1", "rollback-2", `settings of old: max-surge 3, max-unavailable 0 {"was":3}`},
+		} {
+			t.Run(strategy+" "+string(verb), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					r := newRolling(4)
+					run := r.planned(t, strategy, nil)
+					kept := &record{fails: func(*upgrade.Run) error {
+						if slices.Contains(r.calls, "upgrade-1") {
+							return errors.New("killed")
+						}
+						return nil
+					}}
+					_ = r.goOn(t.Context(), run, func(e *Engine) { e.Record = kept })
+					run = kept.load(t)
+					if up := run.Step(upgrade.NewStep(upgrade.UpgradePool, "old", "").ID); up.StartedAt == nil || up.Operation != "" {
+						t.Fatalf("the record has %+v", up)
+					}
+					time.Sleep(nodeTime / 2)
+					_ = r.goOn(t.Context(), run, func(e *Engine) { e.First = &upgrade.Request{Verb: verb, Run: run.ID, By: "alice"} })
+					time.Sleep(2 * time.Hour) // what is still under way ends
+					if diff := cmp.Diff(want, r.calls[2:]); diff != "" {
+						t.Errorf("run %s (%s): %s", run.State, run.Problem, diff)
+					}
+					if at, _ := atVersion(r.State(), "old", "1.33.1"); verb == upgrade.AskRollback && (at != 4 || run.State != upgrade.RolledBack) {
+						t.Errorf("run %s (%s), %d nodes as before", run.State, run.Problem, at)
+					}
+				})
+			})
+		}
+	}
+}
+
+func TestAnInterruptedDeletionOfOldNodesIsNotSaidToBeStoppable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRolling(2)
+		run := r.planned(t, "blue-green", nil)
+		ctx, stop := context.WithCancelCause(t.Context())
+		_ = r.goOn(ctx, run, func(e *Engine) {
+			e.Notify = func(ev upgrade.Event) {
+				if ev.Kind == upgrade.StepStarted && ev.Step.Kind == upgrade.CompleteUpgrade {
+					time.AfterFunc(nodeTime/2, func() { stop(&Stop{"the job ends"}) })
+				}
+			}
+		})
+		next := strings.Join(run.Next, "\n")
+		if !strings.Contains(next, "GKE deletes the old nodes of pool old, which cannot be stopped: to see it to its end: upshift resume") || strings.Contains(next, "upshift pause") {
+			t.Errorf("next: %s", next)
+		}
+		time.Sleep(nodeTime)
+	})
+}
+
+func TestACancelLeavesADeletionOfOldNodesToEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRolling(2)
+		run := r.planned(t, "blue-green", nil)
+		requests := make(chan upgrade.Request, 1)
+		var told []string
+		_ = r.goOn(t.Context(), run, func(e *Engine) {
+			e.Requests = requests
+			e.Notify = func(ev upgrade.Event) {
+				told = append(told, ev.Text)
+				if ev.Kind == upgrade.StepStarted && ev.Step.Kind == upgrade.CompleteUpgrade {
+					time.AfterFunc(nodeTime/2, func() { requests <- upgrade.Request{Verb: upgrade.AskCancel, Run: run.ID, By: "alice"} })
+				}
+			}
+		})
+		want := []string{"complete", `settings of old: max-surge 3, max-unavailable 0 {"was":3}`}
+		if diff := cmp.Diff(want, r.calls[2:]); diff != "" || run.State != upgrade.Cancelled || len(run.Upgrades) > 0 {
+			t.Errorf("run %s (%s): %s", run.State, run.Problem, diff)
+		}
+		if slices.ContainsFunc(told, func(text string) bool { return strings.Contains(text, "not ours") }) {
+			t.Errorf("told %q", told)
 		}
 	})
 }

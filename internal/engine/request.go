@@ -68,6 +68,9 @@ func (e *Engine) consider(ctx context.Context, r upgrade.Request) (refused strin
 		if e.run.Ending == upgrade.Cancelled || e.run.Ending == upgrade.Failed {
 			return "the run has ended, and only what is ours is put back", nil
 		}
+		if err := e.learnUpgrades(ctx); err != nil {
+			return err.Error(), nil
+		}
 		if err := e.stopUpgrades(ctx); err != nil {
 			return fmt.Sprintf("%s, and goes on with it", err), nil
 		}

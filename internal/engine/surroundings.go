@@ -32,6 +32,9 @@ func (e *Engine) ready(ctx context.Context, next []upgrade.Step) ([]upgrade.Step
 	if e.Surroundings == nil || e.run.Ending != "" || !ok || !moves(step) && !timed {
 		return next, nil // on the way back nothing is waited for but what the provider refuses
 	}
+	if step.Kind == upgrade.DrainNode && pool.ByProvider() {
+		return next, nil // nothing is begun: the operation on the pool is ours, and its open nodes are the new ones
+	}
 	for {
 		c, err := e.Surroundings.Look(ctx)
 		foreign := foreignOn(c, step, pool)

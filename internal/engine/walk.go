@@ -299,10 +299,14 @@ func (e *Engine) waitForOthers(ctx context.Context, step upgrade.Step, busy *upg
 		_ = e.Upgrader.Await(ctx, busy.Operation, e.progress(step)) // how it ends shows in the pool
 		return context.Cause(ctx)
 	}
-	e.progress(step)(fmt.Sprintf("waits for operation %s (%s), which is not ours", busy.Operation, busy.Kind))
+	whose, by := "is not ours", "somebody else's"
+	if e.began(busy.Operation) {
+		whose, by = "this run began", "the run's own"
+	}
+	e.progress(step)(fmt.Sprintf("waits for operation %s (%s), which %s", busy.Operation, busy.Kind, whose))
 	e.run.Waiting = []upgrade.Waiting{{
 		Object: upgrade.Ref{Kind: "Operation", Name: busy.Operation},
-		Reason: fmt.Sprintf("is somebody else's (%s), and is waited for since %s, for %s at most", busy.Kind, time.Now().UTC().Format("15:04:05 UTC"), othersTimeout),
+		Reason: fmt.Sprintf("is %s (%s), and is waited for since %s, for %s at most", by, busy.Kind, time.Now().UTC().Format("15:04:05 UTC"), othersTimeout),
 	}}
 	if err := e.save(ctx); err != nil {
 		return err
@@ -315,7 +319,7 @@ func (e *Engine) waitForOthers(ctx context.Context, step upgrade.Step, busy *upg
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case err != nil && limited.Err() != nil:
-		return &Paused{Problem: fmt.Sprintf("operation %s (%s), which is not ours, has kept the cluster busy for %s", busy.Operation, busy.Kind, othersTimeout)}
+		return &Paused{Problem: fmt.Sprintf("operation %s (%s), which %s, has kept the cluster busy for %s", busy.Operation, busy.Kind, whose, othersTimeout)}
 	}
 	return nil
 }

@@ -45,6 +45,18 @@ func (p *Provider) UpgradeControlPlane(ctx context.Context, version string, sinc
 	})
 }
 
+// UpgradingControlPlane is the operation that upgrades the control plane now, whoever began it, empty for none. It tries again while GKE does not
+// answer for a reason that may pass.
+func (p *Provider) UpgradingControlPlane(ctx context.Context) (operation string, err error) {
+	return p.mutate(ctx, func(ctx context.Context) (*containerpb.Operation, error) {
+		under, err := p.operation(ctx, func(pool string) bool { return pool == "" })
+		if err != nil || under.GetOperationType() != containerpb.Operation_UPGRADE_MASTER {
+			return nil, err
+		}
+		return under, nil
+	})
+}
+
 // readAutoUpgrade reads what GKE does to the control plane by itself.
 func (p *Provider) readAutoUpgrade(ctx context.Context, c *upgrade.Cluster) {
 	info, err := rpc(ctx, p.client.FetchClusterUpgradeInfo, &containerpb.FetchClusterUpgradeInfoRequest{Name: p.name.String()})

@@ -56,6 +56,23 @@ func TestAnUpgradeOfTheControlPlaneThatIsDoneWithAnErrorHasFailed(t *testing.T) 
 	}
 }
 
+func TestOnlyAnUpgradeOfTheControlPlaneTakesItsAPIAway(t *testing.T) {
+	for kind, takes := range map[containerpb.Operation_Type]bool{containerpb.Operation_UPGRADE_MASTER: true, containerpb.Operation_UPDATE_CLUSTER: false} {
+		srv, p := emulateAt(t, older)
+		under, done, err := srv.StartForeignOperation(cluster1.String(), kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if operation, err := p.UpgradingControlPlane(t.Context()); err != nil || (operation == under) != takes || (operation == "") == takes {
+			t.Errorf("%s: %q of %s, %v", kind, operation, under, err)
+		}
+		done()
+		if operation, err := p.UpgradingControlPlane(t.Context()); err != nil || operation != "" {
+			t.Errorf("%s: %q is over, %v", kind, operation, err)
+		}
+	}
+}
+
 // TestWhoseUpgradeOfTheControlPlaneIsUnderWay: one that began since is our own; any other, and any other kind, is somebody else's.
 func TestWhoseUpgradeOfTheControlPlaneIsUnderWay(t *testing.T) {
 	for name, test := range map[string]struct {

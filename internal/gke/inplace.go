@@ -159,6 +159,15 @@ func (p *Provider) RollBackPool(ctx context.Context, pool, cancelled string) (st
 	})
 }
 
+// Upgrading implements the engine's Upgrader.
+func (p *Provider) Upgrading(ctx context.Context, pool string) (string, error) {
+	running, err := p.running(ctx, pool)
+	if err != nil || running.GetOperationType() != containerpb.Operation_UPGRADE_NODES {
+		return "", err
+	}
+	return running.GetName(), nil
+}
+
 // CancelOperation implements the engine's Upgrader. An operation that is over, or not there, is left alone.
 func (p *Provider) CancelOperation(ctx context.Context, operation string) error {
 	_, err := p.mutate(ctx, func(ctx context.Context) (*containerpb.Operation, error) {

@@ -123,6 +123,9 @@ func TestAnUpgradeInPlaceIsBegunOnce(t *testing.T) {
 	if err != nil || second != first {
 		t.Errorf("%s and then %s, %v", first, second, err)
 	}
+	if under, err := p.Upgrading(ctx, "default-pool"); err != nil || under != first {
+		t.Errorf("under way is %q, want %s, %v", under, first, err)
+	}
 	if n := len(srv.Calls("UpdateNodePool")); n != 2 {
 		t.Errorf("the upgrade was begun %d times", n-1)
 	}
@@ -133,6 +136,9 @@ func TestAnUpgradeInPlaceIsBegunOnce(t *testing.T) {
 	}
 	if err := p.Await(ctx, first, quiet); err != nil {
 		t.Fatal(err)
+	}
+	if under, err := p.Upgrading(ctx, "default-pool"); err != nil || under != "" {
+		t.Errorf("%q is over, and said to be under way, %v", under, err)
 	}
 	if err := p.CancelOperation(ctx, first); err != nil {
 		t.Errorf("an operation that is over cannot be left alone: %v", err)

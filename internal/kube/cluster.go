@@ -81,6 +81,21 @@ func Follow(ctx context.Context, client kubernetes.Interface, pools Pools) (*Clu
 	return c, nil
 }
 
+// Probe returns a function that asks the API server for its version, once, and says why there is no answer, nil if there is one, whatever it is.
+func Probe(config *rest.Config) (reason func(context.Context) error, err error) {
+	client, err := kubernetes.NewForConfig(reaching(config, func(base http.RoundTripper) http.RoundTripper { return marking{base} }))
+	if err != nil {
+		return nil, fmt.Errorf("connect to the Kubernetes API at %s: %w", config.Host, err)
+	}
+	c := newCluster(client, Pools{})
+	return func(ctx context.Context) error {
+		if _, err := c.Version(ctx); away(err) {
+			return err
+		}
+		return nil
+	}, nil
+}
+
 func newCluster(client kubernetes.Interface, pools Pools) *Cluster {
 	c := &Cluster{client: client, pools: pools, changed: make(chan struct{})}
 	c.outage.changed = c.outageChanged

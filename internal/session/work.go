@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -35,11 +36,15 @@ type Work struct {
 }
 
 // Work takes the cluster's lease; tell gets a sentence about what is waited for. The errors runstore.Held and runstore.NoNamespace
-// say why it cannot be had. The caller calls End.
+// say why it cannot be had. An API that its provider has taken away is waited for. The caller calls End.
 func (s *Session) Work(ctx context.Context, who upgrade.Holder, tell func(string)) (*Work, error) {
 	lock, err := s.store.Acquire(ctx, who, tell)
-	if err != nil {
-		return nil, err
+	for err != nil {
+		// It may have gone while the lease was looked at.
+		if waited, waitErr := s.AwaitAPI(ctx, tell); !waited || waitErr != nil {
+			return nil, errors.Join(err, waitErr)
+		}
+		lock, err = s.store.Acquire(ctx, who, tell)
 	}
 	w := &Work{session: s, lock: lock, started: ctx}
 	if w.sequence, err = s.store.LastSequence(ctx); err != nil {
