@@ -310,12 +310,15 @@ func (e *Engine) waitForOthers(ctx context.Context, step upgrade.Step, busy *upg
 	defer func() { e.run.Waiting = nil }()
 	limited, cancel := context.WithTimeout(ctx, othersTimeout)
 	defer cancel()
-	err := e.Provider.Wait(limited, busy.Operation, e.progress(step))
-	switch {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case err != nil && limited.Err() != nil:
-		return &Paused{Problem: fmt.Sprintf("operation %s (%s), which is not ours, has kept the cluster busy for %s", busy.Operation, busy.Kind, othersTimeout)}
+	for {
+		err := e.Provider.Wait(limited, busy.Operation, e.progress(step))
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil && limited.Err() != nil:
+			return &notNow{Paused{Problem: fmt.Sprintf("operation %s (%s), which is not ours, has kept the cluster busy for %s", busy.Operation, busy.Kind, othersTimeout)}}
+		case !errors.As(err, new(*upgrade.Unended)): // the provider's patience with one operation is another
+			return nil
+		}
 	}
-	return nil
 }
