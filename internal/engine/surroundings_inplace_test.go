@@ -210,3 +210,44 @@ func TestACancelWhileAHalfMadePoolIsTakenAwayNamesIt(t *testing.T) {
 		}
 	})
 }
+
+// TestAnUpgradeInPlaceIsBegunOnlyIfItsDrainsFitTheWindow and one that GKE is busy with is watched at any time.
+func TestAnUpgradeInPlaceIsBegunOnlyIfItsDrainsFitTheWindow(t *testing.T) {
+	for drains, want := range map[time.Duration]upgrade.RunState{time.Minute: upgrade.Succeeded, 15 * time.Minute: upgrade.Paused} {
+		synctest.Test(t, func(t *testing.T) {
+			start := time.Now()
+			r := newRolling(2)
+			run := r.planned(t, "rolling", func(o *upgrade.Options) { o.Maintenance = upgrade.RespectMaintenance })
+			for i, s := range run.Steps {
+				switch s.Kind {
+				case upgrade.UpgradePool:
+					run.Steps[i].Estimate = upgrade.Seconds(5 * time.Minute)
+				case upgrade.DrainNode:
+					run.Steps[i].Estimate = upgrade.Seconds(drains)
+				}
+			}
+			s := &seesOperations{rolling: r, maintenance: upgrade.Maintenance{Summary: "daily", Windows: []upgrade.Interval{{Start: start.Add(-time.Hour), End: start.Add(20 * time.Minute)}}}}
+			err := r.goOn(t.Context(), run, func(e *Engine) { e.Surroundings = s })
+			if run.State != want || want == upgrade.Paused && !strings.Contains(run.Problem, "upgrade-pool/old is not begun, which takes about 35m0s") {
+				t.Errorf("drains of %s: run %s, %v", drains, run.State, err)
+			}
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		start := time.Now()
+		r := newRolling(2)
+		r.blocked = "web-0" // for an hour
+		run := r.planned(t, "rolling", func(o *upgrade.Options) { o.Maintenance = upgrade.RespectMaintenance })
+		s := &seesOperations{rolling: r, maintenance: upgrade.Maintenance{Summary: "daily", Windows: []upgrade.Interval{{Start: start.Add(-time.Hour), End: start.Add(20 * time.Minute)}}}}
+		ctx, stop := context.WithCancelCause(t.Context())
+		time.AfterFunc(15*time.Minute, func() { stop(&Stop{Reason: "the job is over"}) })
+		_ = r.goOn(ctx, run, func(e *Engine) { e.Surroundings = s })
+		if run.State != upgrade.Interrupted {
+			t.Fatalf("run %s", run.State)
+		}
+		time.Sleep(10 * time.Minute)
+		if err := r.goOn(t.Context(), run, func(e *Engine) { e.Surroundings = s }); err != nil {
+			t.Errorf("run %s: %v", run.State, err)
+		}
+	})
+}
