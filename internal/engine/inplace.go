@@ -442,7 +442,7 @@ func (e *Engine) tellNodes(step upgrade.Step, pool upgrade.PoolPlan) func() {
 
 // gatedSoak is the soak of a blue-green upgrade: its end waits until every workload that was moved is as available as before.
 func (e *Engine) gatedSoak(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
-	if err := e.soak(ctx, step, pool); err != nil {
+	if err := e.soak(ctx, step); err != nil {
 		return err
 	}
 	var waiting []upgrade.Waiting

@@ -196,7 +196,7 @@ func (e *Engine) do(ctx context.Context, step upgrade.Step, pool upgrade.PoolPla
 		if pool.Action == upgrade.BlueGreen {
 			return e.gatedSoak(ctx, step, pool)
 		}
-		return e.soak(ctx, step, pool)
+		return e.soak(ctx, step)
 	case upgrade.SetUpgradeSettings:
 		return e.setUpgradeSettings(ctx, step, pool)
 	case upgrade.UpgradePool:
