@@ -209,6 +209,8 @@ func (c *command) tellIgnored(run *upgrade.Run) {
 		input     string
 		ask, have any
 	}{
+		{"scope", asked.Scope, cmp.Or(recorded.Scope, upgrade.ScopeNodes)}, {"max-surge", asked.MaxSurge, recorded.MaxSurge},
+		{"max-unavailable", asked.MaxUnavailable, recorded.MaxUnavailable},
 		{"strategy", asked.Strategy, recorded.Strategy}, {"max-parallel-drains", asked.Parallel.String(), recorded.Parallel.String()},
 		{"drain-timeout", time.Duration(asked.DrainTimeout), time.Duration(recorded.DrainTimeout)},
 		{"soak", time.Duration(asked.Soak), time.Duration(recorded.Soak)}, {"delete-old-pools", asked.Delete, recorded.Delete},

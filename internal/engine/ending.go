@@ -25,6 +25,10 @@ func (e *Engine) release(ctx context.Context) error {
 		if pool.NewName != "" && e.run.Begun(pool.NewName, upgrade.CordonPool) && !e.run.GoingAway(pool.NewName) {
 			errs = append(errs, e.uncordonPool(ctx, pool.NewName))
 		}
+		if e.run.Removed[pool.NewName] != "" {
+			errs = append(errs, e.openNew(ctx, pool))
+		}
+		errs = append(errs, e.letGo(ctx, pool))
 	}
 	errs = append(errs, e.releaseUpgrades(ctx))
 	for _, pool := range e.run.Plan.Pools {
@@ -258,7 +262,10 @@ func (e *Engine) leftBehind() []string {
 	for _, pool := range e.run.Plan.Pools {
 		remove := "delete it: " + e.deleteCommand(pool.NewName)
 		switch {
-		case e.run.Removed[pool.NewName] != "": // nothing is left of it
+		case e.run.Removed[pool.NewName] != "":
+			if !e.unmade(pool) {
+				next = append(next, fmt.Sprintf("the new pool %s was to be deleted again (%s), and may still be there: %s", pool.NewName, e.run.Removed[pool.NewName], remove))
+			}
 		case pool.ByPeople:
 			if pool.Action.Changes() && e.touched(pool.Name) {
 				next = append(next, e.leftToPeople(pool)...)

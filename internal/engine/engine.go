@@ -299,7 +299,7 @@ func (e *Engine) troubled(ctx context.Context, err error) (bool, error) {
 	case errors.As(err, new(*undecided)):
 		e.run.State, e.run.Problem, e.run.Next = upgrade.Paused, err.Error(), e.carryOn()
 		err = &Paused{Problem: err.Error()}
-	case e.run.Ending == "" && e.run.Plan.Options.OnFailure == upgrade.RollbackOnFailure && e.canTurnBack() == "":
+	case e.run.Ending == "" && e.run.Plan.Options.OnFailure == upgrade.RollbackOnFailure && !errors.As(err, new(*notNow)) && e.canTurnBack() == "":
 		e.turnBack(err.Error())
 		return false, nil
 	case pausing:

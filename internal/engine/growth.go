@@ -38,3 +38,18 @@ func (e *Engine) holdSize(ctx context.Context, step upgrade.Step, pool upgrade.P
 	}
 	return nil
 }
+
+// letGo gives the autoscaler of a new pool that stays when a run ends before its end the least size that it is to keep: what was held is paid for.
+func (e *Engine) letGo(ctx context.Context, pool upgrade.PoolPlan) error {
+	if e.run.Ending == "" || !pool.Grows || !e.run.Begun(pool.Name, upgrade.CreatePool) || e.run.GoingAway(pool.NewName) || e.run.GoingAway(pool.Name) {
+		return nil // it goes, or it takes over
+	}
+	there, err := e.newPool(ctx, pool)
+	switch {
+	case err != nil:
+		return fmt.Errorf("look at pool %s: %w", pool.NewName, err)
+	case there == nil || there.Deleting || there.MadeBy == "":
+		return nil
+	}
+	return e.setAutoscaling(ctx, upgrade.NewStep(upgrade.RestoreAutoscaling, pool.NewName, ""), pool.NewName, pool.Autoscaling)
+}

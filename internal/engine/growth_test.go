@@ -45,3 +45,26 @@ func TestAPoolThatGrowsIsHeldAtWhatItHasComeTo(t *testing.T) {
 		}
 	})
 }
+
+// TestPoolsThatSoakTogetherAreHeldTogether: pods are on their way to each of the new pools until all old ones are gone.
+func TestPoolsThatSoakTogetherAreHeldTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := twoPools()
+		delete(c.fails, "evict api-0")
+		run := plannedWith(t, c, upgrade.DeleteAtEnd)
+		for i := range run.Plan.Pools {
+			run.Plan.Pools[i].Grows, run.Plan.Pools[i].NodesPerZone, run.Plan.Pools[i].GrowsTo = true, 1, 2
+		}
+		var held []string
+		err := goOn(t.Context(), c, run, func(e *Engine) {
+			e.Notify = func(ev upgrade.Event) {
+				if ev.Kind == upgrade.StepFinished && ev.Step.Kind == upgrade.Soak {
+					held = slices.Clone(c.calls[len(c.calls)-2:])
+				}
+			}
+		})
+		if diff := cmp.Diff([]string{"autoscaling of old-1-34-2: 1 to 5, 1 held", "autoscaling of other-1-34-2: 2 to 3, 1 held"}, held); err != nil || diff != "" {
+			t.Error(err, diff)
+		}
+	})
+}

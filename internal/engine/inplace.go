@@ -19,8 +19,9 @@ import (
 type Upgrader interface {
 	// SetUpgradeSettings says how a pool is upgraded: by the provider's own settings if s has them, else by its fields, and all else as it is.
 	SetUpgradeSettings(ctx context.Context, pool string, s upgrade.Settings) (operation string, err error)
-	// UpgradePool begins the upgrade of a pool, or goes on with one that was cancelled.
-	UpgradePool(ctx context.Context, pool, version string) (operation string, err error)
+	// UpgradePool begins the upgrade of a pool, or goes on with one that was cancelled. An upgrade that is under way and began since is adopted; an
+	// earlier one is somebody else's, or the provider's own, and upgrade.Busy.
+	UpgradePool(ctx context.Context, pool, version string, since time.Time) (operation string, err error)
 	// CompleteUpgrade ends a blue-green upgrade whose old nodes are drained.
 	CompleteUpgrade(ctx context.Context, pool string) (operation string, err error)
 	// RollBackPool undoes an upgrade that is not complete. Cancelled is the operation that made it, which is not adopted.
@@ -62,8 +63,8 @@ func (f fencedUpgrader) SetUpgradeSettings(ctx context.Context, pool string, s u
 	return f.confirmed(ctx, func(ctx context.Context) (string, error) { return f.Upgrader.SetUpgradeSettings(ctx, pool, s) })
 }
 
-func (f fencedUpgrader) UpgradePool(ctx context.Context, pool, version string) (string, error) {
-	return f.confirmed(ctx, func(ctx context.Context) (string, error) { return f.Upgrader.UpgradePool(ctx, pool, version) })
+func (f fencedUpgrader) UpgradePool(ctx context.Context, pool, version string, since time.Time) (string, error) {
+	return f.confirmed(ctx, func(ctx context.Context) (string, error) { return f.Upgrader.UpgradePool(ctx, pool, version, since) })
 }
 
 func (f fencedUpgrader) CompleteUpgrade(ctx context.Context, pool string) (string, error) {
@@ -152,7 +153,10 @@ func (e *Engine) upgradePool(ctx context.Context, step upgrade.Step, pool upgrad
 	if done, err := e.isUpgraded(ctx, pool); err != nil || done {
 		return err
 	}
-	operation, err := e.begun(ctx, step, func(ctx context.Context) (string, error) { return e.upgrader().UpgradePool(ctx, pool.Name, pool.To) })
+	since := e.upgradesSince(pool.Name)
+	operation, err := e.begun(ctx, step, func(ctx context.Context) (string, error) {
+		return e.upgrader().UpgradePool(ctx, pool.Name, pool.To, since)
+	})
 	if err != nil {
 		return e.upgradeFailed(pool, err)
 	}
@@ -168,6 +172,18 @@ func (e *Engine) upgradePool(ctx context.Context, step upgrade.Step, pool upgrad
 		return e.stopped(ctx, err)
 	}
 	return e.awaitUpgraded(ctx, pool)
+}
+
+// clockSkew is how far this machine's clock may be ahead of the provider's.
+const clockSkew = time.Minute
+
+// upgradesSince is the time before which an upgrade of the pool that is under way was begun by somebody else: the run's own follows on its settings.
+func (e *Engine) upgradesSince(pool string) time.Time {
+	since := e.run.StartedAt
+	if set := e.run.Step(upgrade.NewStep(upgrade.SetUpgradeSettings, pool, "").ID); set != nil && set.FinishedAt != nil {
+		since = *set.FinishedAt
+	}
+	return since.Add(-clockSkew)
 }
 
 // stopped is the error of following an upgrade that has not failed. Where a workload does not come back, the provider is stopped before it takes more from it.
@@ -428,7 +444,7 @@ func (e *Engine) tellNodes(step upgrade.Step, pool upgrade.PoolPlan) func() {
 
 // gatedSoak is the soak of a blue-green upgrade: its end waits until every workload that was moved is as available as before.
 func (e *Engine) gatedSoak(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
-	if err := e.soak(ctx, step, pool); err != nil {
+	if err := e.soak(ctx, step); err != nil {
 		return err
 	}
 	var waiting []upgrade.Waiting

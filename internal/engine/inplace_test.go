@@ -105,7 +105,7 @@ func (r *rolling) begin(name string, adopts func(string) bool, run func(*rolling
 	return id, nil
 }
 
-func (r *rolling) UpgradePool(_ context.Context, _, version string) (string, error) {
+func (r *rolling) UpgradePool(_ context.Context, _, version string, _ time.Time) (string, error) {
 	return r.begin("upgrade", func(string) bool { return true }, func(o *rollingOperation) error {
 		if r.pools[0].Upgrade.Strategy == upgrade.BlueGreen {
 			return r.blueGreen(o, version)

@@ -217,9 +217,16 @@ func (e *Engine) cordon(ctx context.Context, step upgrade.Step, n upgrade.Node) 
 }
 
 // soak waits until the last drain is long enough ago: of the pool, or, where the old pools go together, of all.
-func (e *Engine) soak(ctx context.Context, step upgrade.Step, pool upgrade.PoolPlan) error {
-	if err := e.holdSize(ctx, step, pool); err != nil {
-		return err
+func (e *Engine) soak(ctx context.Context, step upgrade.Step) error {
+	for _, p := range e.run.Plan.Pools {
+		if !e.run.Plan.SoaksWith(step, p.Name) {
+			continue
+		}
+		hold := step
+		hold.Pool = p.Name
+		if err := e.holdSize(ctx, hold, p); err != nil {
+			return err
+		}
 	}
 	last := time.Time{}
 	for _, s := range e.run.Steps {

@@ -27,10 +27,15 @@ const lookEvery = 30 * time.Second
 // maintenance window closes. Operations of others on the pool are waited for. Paused is the error for what a person has to decide.
 func (e *Engine) ready(ctx context.Context, next []upgrade.Step) ([]upgrade.Step, error) {
 	step := next[0]
-	pool, ok := e.poolPlan(step.Pool)
-	timed := e.run.Plan.Options.Maintenance == upgrade.RespectMaintenance && step.InWindow()
-	if e.Surroundings == nil || e.run.Ending != "" || !ok || !moves(step) && !timed {
-		return next, nil // on the way back nothing is waited for but what the provider refuses
+	pool, _ := e.poolPlan(step.Pool) // none of the control plane
+	timed := e.run.Plan.Options.Maintenance == upgrade.RespectMaintenance && step.InWindow() && !underWay(step)
+	switch {
+	case e.Surroundings == nil, e.run.Ending != "": // on the way back nothing is waited for but what the provider refuses
+		return next, nil
+	case pool.ByProvider() && step.Kind == upgrade.DrainNode: // by the provider's operation, which is ours and has done its part
+		return next, nil
+	case !moves(step) && !timed:
+		return next, nil
 	}
 	if step.Kind == upgrade.DrainNode && pool.ByProvider() {
 		return next, nil // nothing is begun: the operation on the pool is ours, and its open nodes are the new ones
@@ -42,7 +47,7 @@ func (e *Engine) ready(ctx context.Context, next []upgrade.Step) ([]upgrade.Step
 		case ctx.Err() != nil:
 			return nil, context.Cause(ctx)
 		case err != nil && timed && e.seen == nil:
-			return nil, &Paused{Problem: fmt.Sprintf("whether it is a time for maintenance cannot be told: %s", err)}
+			return nil, &notNow{Paused{Problem: fmt.Sprintf("whether it is a time for maintenance cannot be told: %s", err)}}
 		case err != nil:
 			// Evictions ask PDBs whatever others do, and windows are what they were a moment ago.
 			e.progress(step)(fmt.Sprintf("what others do to the cluster cannot be seen now: %s", err))
@@ -62,6 +67,17 @@ func (e *Engine) ready(ctx context.Context, next []upgrade.Step) ([]upgrade.Step
 		}
 		return e.inWindow(*e.seen, next)
 	}
+}
+
+// notNow is the error of a run that pauses though nothing has gone wrong: it is not the time, or somebody else is at work. What is done about failures does
+// not apply to it.
+type notNow struct{ Paused }
+
+func (n *notNow) Unwrap() error { return &n.Paused }
+
+// underWay tells a step that the provider carries out already: it is watched, whatever the time. One that was told to stop would begin with other nodes.
+func underWay(s upgrade.Step) bool {
+	return !s.Stopping && (s.Operation != "" || s.Kind == upgrade.UpgradeControlPlane && s.StartedAt != nil)
 }
 
 // moves tells the steps that move pods from one pool to another. All others ask the provider, which says itself that it is busy.
@@ -133,7 +149,7 @@ func (e *Engine) reopened(ctx context.Context, step upgrade.Step) error {
 // inWindow returns the steps that would be done before the maintenance policy closes the cluster to them. If that is none, the run pauses.
 func (e *Engine) inWindow(c upgrade.Cluster, next []upgrade.Step) ([]upgrade.Step, error) {
 	if why := c.Unread[upgrade.ReadMaintenance]; why != "" {
-		return nil, &Paused{Problem: "whether it is a time for maintenance cannot be told: " + why}
+		return nil, &notNow{Paused{Problem: "whether it is a time for maintenance cannot be told: " + why}}
 	}
 	minor, nodes := e.run.Plan.Changes()
 	now, takes := time.Now(), time.Duration(0)
@@ -149,10 +165,10 @@ func (e *Engine) inWindow(c upgrade.Cluster, next []upgrade.Step) ([]upgrade.Ste
 			if !closed.Until.IsZero() {
 				when = "from " + upgrade.Minute(closed.Until) + " on"
 			}
-			return nil, &Paused{
+			return nil, &notNow{Paused{
 				Problem: fmt.Sprintf("%s is not begun, which takes about %s: %s", s.ID, takes.Round(time.Second), closed.Why),
 				Next:    []string{fmt.Sprintf("%s, also by a schedule: upshift resume; to go on now: upshift cancel, and then upshift upgrade with maintenance: ignore", when)},
-			}
+			}}
 		}
 	}
 	return next, nil

@@ -31,7 +31,9 @@ func (e *Engine) unmake(ctx context.Context, step upgrade.Step, pool upgrade.Poo
 	case errors.As(err, new(*unrecorded)):
 		return err
 	case err != nil:
-		delete(e.run.Removed, pool.NewName) // a person may mend it
+		if e.openNew(ctx, pool) == nil { // else it is closed, and of no use
+			delete(e.run.Removed, pool.NewName) // a person may mend it
+		}
 		return &Paused{
 			Problem: fmt.Sprintf("%s; what was made of it stays (%s), and the nodes of %s are untouched", problem, err, pool.Name),
 			Next:    []string{fmt.Sprintf("see what there is of pool %s: mend or delete it", pool.NewName)},
@@ -74,6 +76,27 @@ func (e *Engine) removeUnused(ctx context.Context, step upgrade.Step, pool upgra
 		}
 		return e.provider().DeletePool(ctx, pool.NewName)
 	})
+}
+
+// openNew undoes our cordons on a new pool that was to be deleted again, unless it is on its way out.
+func (e *Engine) openNew(ctx context.Context, pool upgrade.PoolPlan) error {
+	if err := e.awaitGivenUp(ctx); err != nil { // its deletion, say
+		return err
+	}
+	there, err := e.newPool(ctx, pool)
+	switch {
+	case err != nil:
+		return fmt.Errorf("look at pool %s: %w", pool.NewName, err)
+	case there == nil || there.Deleting:
+		return nil
+	}
+	return e.uncordonPool(ctx, pool.NewName)
+}
+
+// unmade tells that nothing is left of a new pool that was to be deleted again.
+func (e *Engine) unmade(pool upgrade.PoolPlan) bool {
+	create := e.run.Step(upgrade.NewStep(upgrade.CreatePool, pool.Name, "").ID)
+	return create != nil && create.State == upgrade.StepFailed || e.run.GoingAway(pool.NewName)
 }
 
 // lacks says what there is too little of for the new pool, as far as the error names it and the provider tells how much there is.

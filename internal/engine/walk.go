@@ -196,7 +196,7 @@ func (e *Engine) do(ctx context.Context, step upgrade.Step, pool upgrade.PoolPla
 		if pool.Action == upgrade.BlueGreen {
 			return e.gatedSoak(ctx, step, pool)
 		}
-		return e.soak(ctx, step, pool)
+		return e.soak(ctx, step)
 	case upgrade.SetUpgradeSettings:
 		return e.setUpgradeSettings(ctx, step, pool)
 	case upgrade.UpgradePool:
@@ -314,12 +314,15 @@ func (e *Engine) waitForOthers(ctx context.Context, step upgrade.Step, busy *upg
 	defer func() { e.run.Waiting = nil }()
 	limited, cancel := context.WithTimeout(ctx, othersTimeout)
 	defer cancel()
-	err := e.Provider.Wait(limited, busy.Operation, e.progress(step))
-	switch {
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
-	case err != nil && limited.Err() != nil:
-		return &Paused{Problem: fmt.Sprintf("operation %s (%s), which %s, has kept the cluster busy for %s", busy.Operation, busy.Kind, whose, othersTimeout)}
+	for {
+		err := e.Provider.Wait(limited, busy.Operation, e.progress(step))
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil && limited.Err() != nil:
+			return &notNow{Paused{Problem: fmt.Sprintf("operation %s (%s), which %s, has kept the cluster busy for %s", busy.Operation, busy.Kind, whose, othersTimeout)}}
+		case !errors.As(err, new(*upgrade.Unended)): // the provider's patience with one operation is another
+			return nil
+		}
 	}
-	return nil
 }

@@ -26,10 +26,8 @@ func (p *Provider) UpgradeControlPlane(ctx context.Context, version string, sinc
 		if err != nil {
 			return nil, err
 		}
-		if under.GetOperationType() == containerpb.Operation_UPGRADE_MASTER {
-			if started, err := time.Parse(time.RFC3339Nano, under.GetStartTime()); err == nil && !started.Before(since) {
-				return under, nil
-			}
+		if under.GetOperationType() == containerpb.Operation_UPGRADE_MASTER && startedSince(under, since) {
+			return under, nil
 		}
 		if under != nil {
 			return nil, &upgrade.Busy{Operation: under.GetName(), Kind: under.GetOperationType().String()}
@@ -55,6 +53,12 @@ func (p *Provider) UpgradingControlPlane(ctx context.Context) (operation string,
 		}
 		return under, nil
 	})
+}
+
+// startedSince tells that GKE says of an operation that it began at that time or later.
+func startedSince(o *containerpb.Operation, since time.Time) bool {
+	started, err := time.Parse(time.RFC3339Nano, o.GetStartTime())
+	return err == nil && !started.Before(since)
 }
 
 // readAutoUpgrade reads what GKE does to the control plane by itself.

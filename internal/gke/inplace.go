@@ -109,15 +109,22 @@ func (p *Provider) SetUpgradeSettings(ctx context.Context, pool string, s upgrad
 	})
 }
 
-// UpgradePool implements the engine's Upgrader. An upgrade of the pool that is under way is adopted.
-func (p *Provider) UpgradePool(ctx context.Context, pool, version string) (string, error) {
+// UpgradePool implements the engine's Upgrader.
+func (p *Provider) UpgradePool(ctx context.Context, pool, version string, since time.Time) (string, error) {
 	return p.mutate(ctx, func(ctx context.Context) (*containerpb.Operation, error) {
 		there, err := p.known(ctx, pool)
 		if err != nil {
 			return nil, err
 		}
-		if running, err := p.running(ctx, pool); err != nil || running.GetOperationType() == containerpb.Operation_UPGRADE_NODES {
-			return running, err
+		running, err := p.running(ctx, pool)
+		if err != nil {
+			return nil, err
+		}
+		if running.GetOperationType() == containerpb.Operation_UPGRADE_NODES && startedSince(running, since) {
+			return running, nil
+		}
+		if running != nil { // also GKE's own upgrade of the pool: it is not ours to follow, stop or roll back
+			return nil, &upgrade.Busy{Operation: running.GetName(), Kind: running.GetOperationType().String()}
 		}
 		return rpc(ctx, p.client.UpdateNodePool, &containerpb.UpdateNodePoolRequest{
 			Name: p.name.pool(pool), Etag: there.GetEtag(), NodeVersion: version, ImageType: there.GetConfig().GetImageType(),

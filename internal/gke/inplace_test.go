@@ -115,16 +115,21 @@ func TestAnUpgradeInPlaceIsBegunOnce(t *testing.T) {
 	if err != nil || after[0].Upgrade.MaxSurge != 4 || time.Duration(after[0].Upgrade.PDBTimeout) != time.Minute {
 		t.Errorf("%+v, %v", after[0].Upgrade, err)
 	}
-	first, err := p.UpgradePool(ctx, "default-pool", target)
+	since := time.Now().Add(-time.Minute)
+	first, err := p.UpgradePool(ctx, "default-pool", target, since)
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := p.UpgradePool(ctx, "default-pool", target)
+	second, err := p.UpgradePool(ctx, "default-pool", target, since)
 	if err != nil || second != first {
 		t.Errorf("%s and then %s, %v", first, second, err)
 	}
 	if under, err := p.Upgrading(ctx, "default-pool"); err != nil || under != first {
 		t.Errorf("under way is %q, want %s, %v", under, first, err)
+	}
+	var busy *upgrade.Busy
+	if _, err := p.UpgradePool(ctx, "default-pool", target, time.Now().Add(time.Minute)); !errors.As(err, &busy) || busy.Operation != first {
+		t.Errorf("an upgrade that somebody else began before is adopted: %v", err)
 	}
 	if n := len(srv.Calls("UpdateNodePool")); n != 2 {
 		t.Errorf("the upgrade was begun %d times", n-1)

@@ -172,3 +172,15 @@ func TestWhatIsOnlyNeededForNodesDoesNotBlockTheControlPlane(t *testing.T) {
 		t.Errorf("the control plane alone: %+v", f)
 	}
 }
+
+// TestAnExclusionOfMinorsIsAboutTheControlPlaneToo, also where no node is upgraded.
+func TestAnExclusionOfMinorsIsAboutTheControlPlaneToo(t *testing.T) {
+	s, o := behind()
+	o.Scope, o.Maintenance = upgrade.ScopeControlPlane, upgrade.RespectMaintenance
+	s.Cluster.Maintenance.Exclusions = []upgrade.Exclusion{{
+		Name: "freeze", Scope: "NO_MINOR_UPGRADES", Interval: upgrade.Interval{Start: s.TakenAt.Add(-time.Hour), End: s.TakenAt.Add(24 * time.Hour)},
+	}}
+	if f := found(t, s, o, "maintenance-exclusion"); len(f) != 1 || f[0].Severity != upgrade.Blocker {
+		t.Errorf("%+v", f)
+	}
+}

@@ -22,7 +22,7 @@ func findExclusions(in Input) []upgrade.Finding {
 	}
 	var found []upgrade.Finding
 	end, respected := in.TakenAt.Add(in.estimate()), in.Options.Maintenance == upgrade.RespectMaintenance
-	minor, nodes := upgrade.Plan{Pools: in.Pools}.Changes()
+	minor, nodes := upgrade.Plan{ControlPlane: in.ControlPlane, Pools: in.Pools}.Changes()
 	for _, e := range in.Cluster.Maintenance.Exclusions {
 		if !e.Start.Before(end) || !e.Forbids(minor, nodes) {
 			continue

@@ -72,8 +72,8 @@ func (in Input) cannotBegin(m upgrade.Maintenance) bool {
 	}
 	longest := upgrade.Plan{Steps: in.Steps}.Longest()
 	open := openAt(m.Windows, in.TakenAt)
-	return open == nil || open.End.Sub(in.TakenAt) < time.Duration(in.Steps[first].Estimate) ||
-		!slices.ContainsFunc(m.Windows, func(w upgrade.Interval) bool { return length(w) >= time.Duration(longest.Estimate) })
+	return open == nil || open.End.Sub(in.TakenAt) < upgrade.WithDrains(in.Steps[first], in.Steps) ||
+		!slices.ContainsFunc(m.Windows, func(w upgrade.Interval) bool { return length(w) >= longest })
 }
 
 // openAt returns the window that is open at t, or nil.

@@ -264,12 +264,24 @@ func (r *Run) Remaining(now time.Time) time.Duration {
 	return total
 }
 
-// Expected is how long the step is expected to take: as estimated, or as the drains of its pool took so far, if that was longer.
+// Expected is how long the step is expected to take from its beginning to where a run can stop: as estimated, or as the drains of its pool took so far, if
+// that was longer.
 func (r *Run) Expected(s Step) time.Duration {
 	if s.Kind == DrainNode {
 		return max(time.Duration(s.Estimate), r.drainPace(s.Pool))
 	}
-	return time.Duration(s.Estimate)
+	return WithDrains(s, r.Steps)
+}
+
+// WithDrains is how long the step takes, as estimated, with the drains of the nodes that the provider makes anew in it.
+func WithDrains(s Step, all []Step) time.Duration {
+	takes := time.Duration(s.Estimate)
+	for _, d := range all {
+		if s.Kind == UpgradePool && d.Kind == DrainNode && d.Pool == s.Pool && d.State != StepDone && d.State != StepDropped && !d.Back {
+			takes += time.Duration(d.Estimate)
+		}
+	}
+	return takes
 }
 
 // drainPace is how long a drain of the pool took so far: its own time, or, where nodes are drained at once, its part of the time that they took

@@ -108,12 +108,12 @@ func (p Plan) Changes() (minor, nodes bool) {
 	return minor, nodes
 }
 
-// Longest is the step that takes the longest of those that wait for a window.
-func (p Plan) Longest() Step {
-	var longest Step
+// Longest is how long the step takes that takes the longest of those that wait for a window.
+func (p Plan) Longest() time.Duration {
+	longest := time.Duration(0)
 	for _, s := range p.Steps {
-		if s.InWindow() && s.Estimate > longest.Estimate {
-			longest = s
+		if s.InWindow() {
+			longest = max(longest, WithDrains(s, p.Steps))
 		}
 	}
 	return longest

@@ -3,6 +3,7 @@ package upgrade
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -56,6 +57,13 @@ func (o Options) CheckFor(provider string, labelled bool) []error {
 		add(`strategy: "migrate": needs new-pool, the name of the pool whose machines you add`)
 	case o.Strategy == "rolling" && o.NewPool != "":
 		add("new-pool: %q: strategy rolling upgrades the nodes of a pool in place; want strategy migrate or auto", o.NewPool)
+	}
+	for _, pool := range slices.Sorted(maps.Keys(o.PerPool)) {
+		for _, name := range slices.Sorted(maps.Keys(o.PerPool[pool])) {
+			if name == "strategy" || name == "max-surge" || name == "new-pool-size" {
+				add("pools: pool %s: %s: a pool of a self-managed cluster has none of its own: people add and upgrade its machines", pool, name)
+			}
+		}
 	}
 	switch {
 	case o.NewPool != "" && slices.Contains(o.Pools, o.NewPool):

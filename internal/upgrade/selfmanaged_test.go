@@ -25,6 +25,7 @@ func TestWhichOptionsGoTogether(t *testing.T) {
 		"blue-green":           {SelfManaged, Options{Strategy: "blue-green"}, false, `strategy: "blue-green": it is GKE's own`},
 		"to itself":            {SelfManaged, Options{NewPool: "a", Pools: []string{"a"}}, false, "cannot take over from itself"},
 		"to the control plane": {SelfManaged, Options{NewPool: "control-plane"}, false, `new-pool: "control-plane"`},
+		"a pool's own way":     {SelfManaged, Options{PerPool: map[string]map[string]string{"a": {"strategy": "migrate", "soak": "0s"}}}, false, "pools: pool a: strategy: a pool of a self-managed"},
 		"GKE with a new pool":  {GKE, Options{NewPool: "new"}, true, "only a self-managed cluster takes it"},
 		"GKE waits for nobody": {GKE, Options{Wait: WaitHold}, true, "only a self-managed cluster takes it"},
 	} {
