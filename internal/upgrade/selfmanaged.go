@@ -3,6 +3,7 @@ package upgrade
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -63,6 +64,21 @@ func (o Options) CheckFor(provider string, labelled bool) []error {
 	case o.NewPool == ControlPlanePool:
 		add("new-pool: %q: the control plane's nodes are upgraded in place; want the name of another pool", o.NewPool)
 	}
+	switch {
+	case o.Scope == ScopeNodes && slices.Contains(o.Pools, ControlPlanePool):
+		add("node-pools: scope %s leaves out %s; leave that out of node-pools, or choose another scope", o.Scope, ControlPlanePool)
+	case o.Scope == ScopeControlPlane && slices.ContainsFunc(o.Pools, func(name string) bool { return name != ControlPlanePool }):
+		add("node-pools: scope %s upgrades no pool but %s; leave node-pools out, or choose another scope", o.Scope, ControlPlanePool)
+	case o.Scope == ScopeControlPlane && o.NewPool != "":
+		add("new-pool: %q: scope %s moves nothing to a new pool; leave new-pool out, or choose another scope", o.NewPool, o.Scope)
+	}
+	for _, pool := range slices.Sorted(maps.Keys(o.PerPool)) {
+		for _, name := range []string{"strategy", "max-surge", "new-pool-size"} {
+			if value, ok := o.PerPool[pool][name]; ok {
+				add("pools: pool %s: %s: %q: on a self-managed cluster a pool has none of its own: leave it out", pool, name, value)
+			}
+		}
+	}
 	if !labelled && o.Scope != ScopeControlPlane && !slices.Equal(o.Pools, []string{ControlPlanePool}) {
 		add("pool-label: missing: want the label of nodes whose value is the name of their pool, such as node.example.com/pool; without one, only the control plane can be upgraded, with scope: %s", ScopeControlPlane)
 	}
@@ -96,18 +112,23 @@ func (p *PoolPlan) byPeople(o Options, pool Pool) {
 	}
 }
 
-// peoplePools are the pools of a self-managed cluster that are chosen and in the scope: not the one that takes over, and only one beside it.
+// peoplePools are the pools of a self-managed cluster that are chosen and in the scope: not the one that takes over, and only one beside it. The
+// control plane is the first, in whatever order they were named: nodes must not be newer than it.
 func peoplePools(pools []Pool, o Options) ([]Pool, error) {
+	pools = slices.Clone(pools)
+	slices.SortStableFunc(pools, func(a, b Pool) int {
+		return boolRank(a.Name != ControlPlanePool) - boolRank(b.Name != ControlPlanePool)
+	})
 	switch o.Scope {
 	case ScopeControlPlane:
-		pools = slices.DeleteFunc(slices.Clone(pools), func(p Pool) bool { return p.Name != ControlPlanePool })
+		pools = slices.DeleteFunc(pools, func(p Pool) bool { return p.Name != ControlPlanePool })
 	case ScopeNodes:
-		pools = slices.DeleteFunc(slices.Clone(pools), func(p Pool) bool { return p.Name == ControlPlanePool })
+		pools = slices.DeleteFunc(pools, func(p Pool) bool { return p.Name == ControlPlanePool })
 	}
-	if o.NewPool == "" || o.Scope == ScopeControlPlane {
+	if o.NewPool == "" {
 		return pools, nil
 	}
-	chosen := slices.DeleteFunc(slices.Clone(pools), func(p Pool) bool { return p.Name == o.NewPool })
+	chosen := slices.DeleteFunc(pools, func(p Pool) bool { return p.Name == o.NewPool })
 	var old []string
 	for _, p := range chosen {
 		if p.Name != ControlPlanePool {
@@ -128,8 +149,8 @@ func checkMinors(p Plan) error {
 		}
 		from := p.Cluster.ControlPlaneVersion
 		if minors, ok := MinorsBetween(from, pool.To); ok && minors > 1 {
-			return fmt.Errorf("target-version %s: the control plane runs %s, and goes by one minor at a time: upgrade it to a version of %s first, with node-pools: %s",
-				pool.To, from, nextMinor(from), ControlPlanePool)
+			return fmt.Errorf("target-version %s: the control plane runs %s, and goes by one minor at a time: upgrade it to a version of %s first, with scope: %s",
+				pool.To, from, nextMinor(from), ScopeControlPlane)
 		}
 	}
 	return nil

@@ -25,6 +25,12 @@ func TestWhichOptionsGoTogether(t *testing.T) {
 		"blue-green":           {SelfManaged, Options{Strategy: "blue-green"}, false, `strategy: "blue-green": it is GKE's own`},
 		"to itself":            {SelfManaged, Options{NewPool: "a", Pools: []string{"a"}}, false, "cannot take over from itself"},
 		"to the control plane": {SelfManaged, Options{NewPool: "control-plane"}, false, `new-pool: "control-plane"`},
+		"the scope alone":      {SelfManaged, Options{Scope: ScopeControlPlane}, true, ""},
+		"a scope and a pool":   {SelfManaged, Options{Scope: ScopeControlPlane, Pools: []string{"workers"}}, true, "node-pools: scope control-plane upgrades no pool but control-plane"},
+		"nodes, but for these": {SelfManaged, Options{Scope: ScopeNodes, Pools: []string{"control-plane"}}, true, "node-pools: scope nodes leaves out control-plane"},
+		"no nodes to move":     {SelfManaged, Options{Scope: ScopeControlPlane, NewPool: "new"}, true, `new-pool: "new": scope control-plane`},
+		"a pool's strategy":    {SelfManaged, Options{PerPool: map[string]map[string]string{"a": {"strategy": "blue-green"}}}, false, `pools: pool a: strategy: "blue-green"`},
+		"a pool's soak":        {SelfManaged, Options{PerPool: map[string]map[string]string{"a": {"soak": "0s"}}}, false, ""},
 		"GKE with a new pool":  {GKE, Options{NewPool: "new"}, true, "only a self-managed cluster takes it"},
 		"GKE waits for nobody": {GKE, Options{Wait: WaitHold}, true, "only a self-managed cluster takes it"},
 	} {
@@ -52,17 +58,23 @@ func nothing(Snapshot, Plan) []Finding { return nil }
 
 func TestStepsOfClustersThatPeopleRun(t *testing.T) {
 	control, workers, green := Pool{Name: ControlPlanePool, Version: "1.33.5"}, Pool{Name: "workers", Version: "1.33.5"}, Pool{Name: "green", Version: "1.34.2"}
+	const controlPlane = `
+			check-quorum/control-plane/control-plane-1 cordon-node/control-plane/control-plane-1 drain-node/control-plane/control-plane-1 await-node/control-plane/control-plane-1 uncordon-node/control-plane/control-plane-1
+			check-quorum/control-plane/control-plane-2 cordon-node/control-plane/control-plane-2 drain-node/control-plane/control-plane-2 await-node/control-plane/control-plane-2 uncordon-node/control-plane/control-plane-2
+			verify-api-servers/control-plane`
+	const nodes = `
+			cordon-node/workers/workers-1 drain-node/workers/workers-1 await-node/workers/workers-1 uncordon-node/workers/workers-1
+			cordon-node/workers/workers-2 drain-node/workers/workers-2 await-node/workers/workers-2 uncordon-node/workers/workers-2`
+	const inPlace = controlPlane + nodes
 	for name, test := range map[string]struct {
 		pools []Pool
 		o     Options
 		want  string
 	}{
-		"in place": {[]Pool{control, workers}, Options{}, `
-			check-quorum/control-plane/control-plane-1 cordon-node/control-plane/control-plane-1 drain-node/control-plane/control-plane-1 await-node/control-plane/control-plane-1 uncordon-node/control-plane/control-plane-1
-			check-quorum/control-plane/control-plane-2 cordon-node/control-plane/control-plane-2 drain-node/control-plane/control-plane-2 await-node/control-plane/control-plane-2 uncordon-node/control-plane/control-plane-2
-			verify-api-servers/control-plane
-			cordon-node/workers/workers-1 drain-node/workers/workers-1 await-node/workers/workers-1 uncordon-node/workers/workers-1
-			cordon-node/workers/workers-2 drain-node/workers/workers-2 await-node/workers/workers-2 uncordon-node/workers/workers-2`},
+		"in place": {[]Pool{control, workers}, Options{}, inPlace},
+		"the control plane first, however they are named": {[]Pool{control, workers}, Options{Pools: []string{"workers", ControlPlanePool}}, inPlace},
+		"the scope is the control plane":                  {[]Pool{control, workers}, Options{Scope: ScopeControlPlane}, controlPlane},
+		"the scope is the nodes":                          {[]Pool{control, workers}, Options{Scope: ScopeNodes}, nodes},
 		"to a new pool": {[]Pool{workers, green}, Options{NewPool: "green"}, `
 			wait-nodes/workers cordon-pool/workers drain-node/workers/workers-1 drain-node/workers/workers-2 soak/workers retire-pool/workers`},
 	} {
