@@ -119,8 +119,10 @@ func or(text, otherwise string) string {
 // Where says whose cluster it is, and where: "gke, project p, europe-west1, regional".
 func Where(c upgrade.Cluster) string {
 	switch {
+	case c.Provider == upgrade.SelfManaged && c.PoolLabel == "":
+		return c.Provider
 	case c.Provider == upgrade.SelfManaged:
-		return fmt.Sprintf("%s, pools by the label %s", c.Provider, or(c.PoolLabel, "of the control plane"))
+		return fmt.Sprintf("%s, pools by the label %s", c.Provider, c.PoolLabel)
 	case c.Regional:
 		return fmt.Sprintf("%s, project %s, %s, regional", c.Provider, c.Project, c.Location)
 	}

@@ -160,6 +160,8 @@ func lastWords(p upgrade.Plan, s upgrade.Step) string {
 		return "deleting the old nodes of " + code(s.Pool)
 	case s.Kind == upgrade.UpgradePool && pool.Action == upgrade.Rolling:
 		return "upgrading the last node of " + code(s.Pool)
+	case s.Kind == upgrade.RetirePool:
+		return "leaving the empty " + code(s.Pool) + " to people, who may remove its machines"
 	}
 	return ""
 }
