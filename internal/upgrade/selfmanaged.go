@@ -98,6 +98,15 @@ const longestLabel = 317
 
 var labelKey = regexp.MustCompile(`^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`)
 
+// Marks are what the nodes of a pool have in common that people gave them, and that those of the pool which takes over need too: the Config of
+// a pool of such a cluster.
+type Marks struct {
+	// Label is the label that names the pool, and Labels are all others.
+	Label  string            `json:"label"`
+	Labels map[string]string `json:"labels,omitempty"`
+	Taints []Taint           `json:"taints,omitempty"`
+}
+
 // byPeople completes the plan of a pool whose nodes people upgrade or add, and says why it is done so.
 func (p *PoolPlan) byPeople(o Options, pool Pool) {
 	p.ByPeople = true
@@ -215,11 +224,11 @@ func (s State) shown(component string) bool {
 	return slices.ContainsFunc(s.Pods, func(p Pod) bool { return p.Component == component })
 }
 
-// Lacks says what the node lacks to be Ready at the version, as the end of a sentence that begins with the node; empty if it lacks nothing. The API
-// server of a node of the control plane counts where it can be seen.
+// Lacks says what the node lacks to be Ready at the version, as the end of a sentence that begins with the node; empty if it lacks nothing. A newer one
+// does not lack it: nobody downgrades a kubelet. The API server of a node of the control plane counts where it can be seen.
 func (s State) Lacks(n Node, version string) string {
 	switch {
-	case n.Version != version:
+	case CompareVersions(n.Version, version) < 0:
 		return fmt.Sprintf("its kubelet runs %s instead of %s", n.Version, version)
 	case !n.Ready:
 		return "is not Ready"
@@ -230,7 +239,7 @@ func (s State) Lacks(n Node, version string) string {
 	switch {
 	case !ok:
 		return "its API server is not there"
-	case server.Version != version:
+	case CompareVersions(server.Version, version) < 0:
 		return fmt.Sprintf("its API server runs %s instead of %s", server.Version, version)
 	case !server.Ready:
 		return "its API server is not Ready"

@@ -155,9 +155,16 @@ func TestWhatANodeLacks(t *testing.T) {
 		"its API server is not there":                  {cp, []Pod{other}},
 		"its kubelet runs 1.33.5 instead of 1.34.2":    {Node{Pool: "w", Version: "1.33.5", Ready: true}, nil},
 		"is not Ready": {Node{Pool: "w", Version: "1.34.2"}, nil},
+		"its kubelet runs 1.34.1+k3s9 instead of 1.34.2": {Node{Pool: "w", Version: "1.34.1+k3s9", Ready: true}, nil},
 	} {
 		if got := (State{Pods: test.pods}).Lacks(test.node, "1.34.2"); got != want {
 			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	for _, newer := range []string{"1.34.3", "1.34.2+k3s1"} { // which nobody could bring back to 1.34.2
+		cp := Node{Name: "cp", Pool: ControlPlanePool, Version: newer, Ready: true}
+		if got := (State{Pods: []Pod{{Node: "cp", Component: APIServer, Version: newer, Ready: true}}}).Lacks(cp, "1.34.2"); got != "" {
+			t.Errorf("%s: %q", newer, got)
 		}
 	}
 	if got := (State{}).Lacks(cp, "1.34.2"); got != "" {
@@ -193,9 +200,20 @@ sudo systemctl daemon-reload && sudo systemctl restart kubelet
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	old := Pool{Labels: map[string]string{"disk": "ssd"}, Taints: []Taint{{Key: "gpu", Value: "yes", Effect: "NoSchedule"}}}
-	join := JoinTask(NewStep(WaitNodes, "workers", ""), pool, old, "pool", 1)
+	pool.Config = []byte(`{"label":"pool","labels":{"disk":"ssd"},"taints":[{"key":"gpu","value":"yes","effect":"NoSchedule"}]}`)
+	join := JoinTask(NewStep(WaitNodes, "workers", ""), pool, "pool", 1)
 	if join.What != "add machines at 1.34.2+k3s1 to pool green: 1 are missing of 2" || !strings.HasSuffix(strings.Join(join.Commands, "\n"), "kubectl label node NEW-NODE pool=green disk=ssd\nkubectl taint node NEW-NODE gpu=yes:NoSchedule") {
 		t.Errorf("%+v", join)
+	}
+}
+
+// TestNodesInPlaceAreDrainedOneAfterTheOther, whatever was chosen for migrations.
+func TestNodesInPlaceAreDrainedOneAfterTheOther(t *testing.T) {
+	workers, green := Pool{Name: "workers", Version: "1.33.5"}, Pool{Name: "green", Version: "1.34.2"}
+	for want, newPool := range map[Drains]string{1: "", 3: "green"} {
+		plan, err := BuildPlan(ownSnapshot(workers, green), Options{Target: "1.34.2", Parallel: 3, NewPool: newPool}, nothing)
+		if err != nil || plan.For("workers").Parallel != want {
+			t.Errorf("new pool %q: %v at once, error %v", newPool, plan.For("workers").Parallel, err)
+		}
 	}
 }
