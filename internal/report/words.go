@@ -168,10 +168,13 @@ func NewPool(pool upgrade.PoolPlan) string {
 	return text
 }
 
-// Counts says what a run did: "3 nodes drained, 1 pod moved, 1 bare pod lost (default/x)", and before that where it brought the control plane,
-// with what became of the Kubernetes API if that was to stay up: "control plane at 1.34.2 (…), ".
-func Counts(run *upgrade.Run) string {
-	text := ""
+// Reached says where a run brought the control plane, with what became of the Kubernetes API if that was to stay up: "control plane at 1.34.2 (…), ".
+// It is empty where the control plane was left alone.
+func Reached(run *upgrade.Run) string {
+	now := run.ControlPlaneVersion()
+	if now == run.Plan.Cluster.ControlPlaneVersion {
+		return ""
+	}
 	var calls upgrade.Calls
 	counted := false
 	for _, s := range run.Hops() {
@@ -180,14 +183,15 @@ func Counts(run *upgrade.Run) string {
 			calls.Made, calls.Failed = calls.Made+s.Calls.Made, calls.Failed+s.Calls.Failed
 		}
 	}
-	if now := run.ControlPlaneVersion(); now != run.Plan.Cluster.ControlPlaneVersion {
-		text = "control plane at " + now
-		if counted {
-			text += fmt.Sprintf(" (%s)", calls)
-		}
-		text += ", "
+	if counted {
+		return fmt.Sprintf("control plane at %s (%s), ", now, calls)
 	}
-	text += Plural(run.NodesDrained, "node") + " drained, " + Plural(run.PodsMoved(), "pod") + " moved"
+	return fmt.Sprintf("control plane at %s, ", now)
+}
+
+// Counts says what a run did: "3 nodes drained, 1 pod moved, 1 bare pod lost (default/x)", after Reached.
+func Counts(run *upgrade.Run) string {
+	text := Reached(run) + Plural(run.NodesDrained, "node") + " drained, " + Plural(run.PodsMoved(), "pod") + " moved"
 	if lost := run.PodsLost(); len(lost) > 0 {
 		text += fmt.Sprintf(", %s lost (%s)", Plural(len(lost), "bare pod"), strings.Join(lost, ", "))
 	}
