@@ -86,7 +86,7 @@ func inputs() []input {
 		{"fail-on", "blocker", "which findings make plan exit with 3: blocker, warning or never", oneOf(func(c *config) *string { return &c.failOn }, []string{"blocker", "warning", "never"})},
 		{"kubeconfig", "", "path of a kubeconfig; default: $KUBECONFIG, or the endpoint that GKE tells, with application-default credentials", setKubeconfig},
 		{"endpoint", "auto", "which of the cluster's endpoints to use without a kubeconfig: auto, dns, private or public", oneOf(func(c *config) *string { return &c.endpoint }, gke.Endpoints)},
-		{"pool-label", "", "self-managed: the label of nodes whose value is the name of their pool; required, unless node-pools is control-plane", setPoolLabel},
+		{"pool-label", "", "self-managed: the label of nodes whose value is the name of their pool; required, unless scope is control-plane", setPoolLabel},
 		{"new-pool", "", "self-managed: the pool that takes over, to which you add machines", option("new-pool")},
 		{"wait", "", "self-managed: what a run does where people have to act: hold (wait, and go on by itself; the default) or exit (end with 4, and go on with the next upgrade)", option("wait")},
 		{"unblock", "", "for unblock: " + upgrade.UnblockForms, setUnblock},

@@ -137,7 +137,7 @@ func (e *Engine) cordonNode(ctx context.Context, step upgrade.Step, pool upgrade
 		return nil // people have replaced it already: what took its place is waited for
 	}
 	if state.Lacks(n, pool.To) == "" {
-		e.progress(step)(fmt.Sprintf("%s runs %s already, and stays as it is", n.Name, pool.To))
+		e.progress(step)(fmt.Sprintf("%s runs %s already, and stays as it is", n.Name, n.Version))
 		for i, s := range e.run.Steps {
 			if s.Node == step.Node && s.Pool == step.Pool && s.ID != step.ID && s.State != upgrade.StepDone {
 				e.run.Steps[i].State = upgrade.StepDropped
@@ -196,9 +196,9 @@ func firstServer(state upgrade.State, pool upgrade.PoolPlan) bool {
 	}
 	return !slices.ContainsFunc(state.PoolNodes(pool.Name), func(n upgrade.Node) bool {
 		if server, ok := state.Component(n.Name, upgrade.APIServer); ok {
-			return server.Version == pool.To
+			return upgrade.CompareVersions(server.Version, pool.To) >= 0
 		}
-		return n.Version == pool.To
+		return upgrade.CompareVersions(n.Version, pool.To) >= 0
 	})
 }
 
@@ -323,7 +323,7 @@ func (e *Engine) verifyServers(ctx context.Context, step upgrade.Step, pool upgr
 	told := ""
 	deadline := time.Now().Add(quorumTimeout)
 	for time.Now().Before(deadline) {
-		if lowest, asking = e.Provider.ControlPlaneVersion(ctx); asking == nil && lowest == pool.To {
+		if lowest, asking = e.Provider.ControlPlaneVersion(ctx); asking == nil && upgrade.CompareVersions(lowest, pool.To) >= 0 {
 			return nil
 		}
 		text := fmt.Sprintf("an API server runs %s still", lowest)
@@ -369,13 +369,7 @@ func (e *Engine) awaitMachines(ctx context.Context, step upgrade.Step, pool upgr
 		},
 		task: func(state upgrade.State) upgrade.Task {
 			ready, wanted, _ := count(state)
-			var old upgrade.Pool
-			if pools, err := e.Provider.Pools(ctx); err == nil { // else the task is told without its labels
-				if i := slices.IndexFunc(pools, func(p upgrade.Pool) bool { return p.Name == pool.Name }); i >= 0 {
-					old = pools[i]
-				}
-			}
-			return upgrade.JoinTask(step, pool, old, e.run.Plan.Cluster.PoolLabel, wanted-ready)
+			return upgrade.JoinTask(step, pool, e.run.Plan.Cluster.PoolLabel, wanted-ready)
 		},
 	})
 }

@@ -233,6 +233,23 @@ func TestAControlPlaneIsUpgradedNodeByNode(t *testing.T) {
 		if step := run.Step("verify-api-servers/control-plane"); step == nil || step.State != upgrade.StepDone {
 			t.Error(kinds(run))
 		}
+		if got := run.ControlPlaneVersion(); got != after {
+			t.Errorf("the run says that the control plane is at %s", got)
+		}
+	})
+}
+
+// TestMachinesAreAskedForWithTheMarksOfTheOld: whoever goes on with a run need not know which label names the pools.
+func TestMachinesAreAskedForWithTheMarksOfTheOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := own(3)
+		c.pools[1].Config = []byte(`{"label":"pool","labels":{"disk":"ssd"}}`)
+		run := ownRun(t, c, func(o *upgrade.Options) { o.NewPool, o.Wait = "green", upgrade.WaitExit })
+		c.pools = c.pools[:1] // which a provider without the label does not see
+		_ = goOn(t.Context(), c, run, nil)
+		if len(run.Tasks) != 1 || !slices.Contains(run.Tasks[0].Commands, "kubectl label node NEW-NODE pool=green disk=ssd") {
+			t.Errorf("%+v", run.Tasks)
+		}
 	})
 }
 

@@ -147,7 +147,7 @@ func newNodes(s upgrade.State, pool upgrade.PoolPlan) (ready int, waiting []upgr
 			waiting = append(waiting, upgrade.Waiting{Object: object, Node: n.Name, Reason: "is not Ready"})
 		case n.Unschedulable && pool.ByPeople:
 			waiting = append(waiting, upgrade.Waiting{Object: object, Node: n.Name, Reason: "is cordoned"})
-		case n.Version != pool.To:
+		case upgrade.CompareVersions(n.Version, pool.To) < 0:
 			waiting = append(waiting, upgrade.Waiting{Object: object, Node: n.Name, Reason: fmt.Sprintf("runs %s instead of %s", n.Version, pool.To)})
 		default:
 			ready++

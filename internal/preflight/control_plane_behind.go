@@ -27,7 +27,7 @@ func findControlPlaneBehind(in Input) []upgrade.Finding {
 		return []upgrade.Finding{{
 			Severity: upgrade.Blocker, Object: cluster(c),
 			Problem: fmt.Sprintf("has a control plane at %s, behind the target %s, and nodes must not be newer than it", c.ControlPlaneVersion, in.Target),
-			Advice:  fmt.Sprintf("upgrade it first: node-pools: %s, or leave node-pools out; where its nodes cannot be seen, with whatever runs them", upgrade.ControlPlanePool),
+			Advice:  fmt.Sprintf("upgrade it first: scope: %s, or scope: %s without node-pools; where its nodes cannot be seen, with whatever runs them", upgrade.ScopeControlPlane, upgrade.ScopeAll),
 		}}
 	}
 	f := upgrade.Finding{

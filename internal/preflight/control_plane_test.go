@@ -125,6 +125,27 @@ func TestPoolsThatTheControlPlaneWouldLeaveBehindBlock(t *testing.T) {
 	}
 }
 
+// TestPoolsThatAControlPlaneOfPeopleWouldLeaveBehindBlock, too.
+func TestPoolsThatAControlPlaneOfPeopleWouldLeaveBehindBlock(t *testing.T) {
+	for version, want := range map[string]string{
+		"1.31.1": "",
+		"1.30.1": "runs 1.30.1, 4 minors behind 1.34.2, and nodes may be 3 behind: upgrade it before that; " +
+			"upshift upgrade --provider self-managed --cluster own --pool-label pool --scope nodes --node-pools workers --target-version 1.33.5",
+	} {
+		s := upgrade.Snapshot{Cluster: upgrade.Cluster{
+			Provider: upgrade.SelfManaged, Name: "own", PoolLabel: "pool", ControlPlaneVersion: "1.33.5", Skew: 3, Versions: upgrade.Versions{Any: true},
+			Pools: []upgrade.Pool{{Name: upgrade.ControlPlanePool, Version: "1.30.1"}, {Name: "workers", Version: version}},
+		}}
+		got := ""
+		for _, f := range found(t, s, upgrade.Options{Target: "1.34.2", Scope: upgrade.ScopeControlPlane}, "left-behind") {
+			got = f.Problem + "; " + f.Remedy
+		}
+		if got != want {
+			t.Errorf("workers at %s: %q, want %q", version, got, want)
+		}
+	}
+}
+
 func TestWhatGKEWouldDoByItself(t *testing.T) {
 	s, o := behind()
 	if f := found(t, s, o, "auto-upgrade"); len(f) > 0 {

@@ -18,10 +18,16 @@ func leftBehind() Check {
 }
 
 func findLeftBehind(in Input) []upgrade.Finding {
-	if in.ControlPlane == nil || in.Cluster.Autopilot {
+	c := in.Cluster
+	var hops []string
+	switch {
+	case in.upgradesControlPlane():
+		hops = []string{in.Target}
+	case in.ControlPlane == nil || c.Autopilot:
 		return nil // the provider upgrades the nodes in between
+	default:
+		hops = in.ControlPlane.Hops
 	}
-	c, hops := in.Cluster, in.ControlPlane.Hops
 	near := len(hops) // that many hops leave no pool behind
 	var names []string
 	for _, p := range c.Pools {
@@ -31,6 +37,12 @@ func findLeftBehind(in Input) []upgrade.Finding {
 		}
 	}
 	first := fmt.Sprintf("upshift upgrade --cluster projects/%s/locations/%s/clusters/%s", c.Project, c.Location, c.Name)
+	if c.Provider == upgrade.SelfManaged {
+		first = fmt.Sprintf("upshift upgrade --provider %s --cluster %s", c.Provider, c.Name)
+		if c.PoolLabel != "" {
+			first += " --pool-label " + c.PoolLabel
+		}
+	}
 	advice := "then plan again for " + in.Target
 	if near == 0 {
 		first += fmt.Sprintf(" --scope nodes --node-pools %s --target-version %s", strings.Join(names, ","), c.ControlPlaneVersion)
@@ -48,8 +60,11 @@ func findLeftBehind(in Input) []upgrade.Finding {
 	return found
 }
 
-// tooFar returns the first of the hops that leaves the pool further behind than nodes may be, or -1.
+// tooFar returns the first of the hops that leaves the pool further behind than nodes may be, or -1. The control plane's own nodes go with it.
 func tooFar(c upgrade.Cluster, p upgrade.Pool, hops []string) int {
+	if c.Provider == upgrade.SelfManaged && p.Name == upgrade.ControlPlanePool {
+		return -1
+	}
 	for i, hop := range hops {
 		if behind, ok := upgrade.MinorsBetween(p.Version, hop); ok && c.Skew > 0 && behind > c.Skew {
 			return i

@@ -41,7 +41,8 @@ func (in Input) unguardedPace(of []upgrade.Pod) string {
 	for _, n := range in.State.Nodes {
 		pools[n.Name] = n.Pool
 	}
-	atOnce := func(p upgrade.Pod) bool { return !in.Options.For(pools[p.Node]).Parallel.One() }
+	plan := upgrade.Plan{Options: in.Options, Pools: in.Pools}
+	atOnce := func(p upgrade.Pod) bool { return !plan.For(pools[p.Node]).Parallel.One() }
 	if stateful || !slices.ContainsFunc(of, atOnce) {
 		return "its pods are moved one at a time"
 	}

@@ -297,6 +297,8 @@ func endOf(p upgrade.Plan, s upgrade.Step) string {
 		return "the old nodes of " + s.Pool + " are deleted"
 	case s.Kind == upgrade.RestoreUpgradeSettings && pool.Action == upgrade.Rolling:
 		return "the last node of " + s.Pool + " is upgraded"
+	case s.Kind == upgrade.RetirePool:
+		return s.Pool + " is empty and people may remove its machines"
 	}
 	return ""
 }

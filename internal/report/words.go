@@ -119,8 +119,10 @@ func or(text, otherwise string) string {
 // Where says whose cluster it is, and where: "gke, project p, europe-west1, regional".
 func Where(c upgrade.Cluster) string {
 	switch {
+	case c.Provider == upgrade.SelfManaged && c.PoolLabel == "":
+		return c.Provider
 	case c.Provider == upgrade.SelfManaged:
-		return fmt.Sprintf("%s, pools by the label %s", c.Provider, or(c.PoolLabel, "of the control plane"))
+		return fmt.Sprintf("%s, pools by the label %s", c.Provider, c.PoolLabel)
 	case c.Regional:
 		return fmt.Sprintf("%s, project %s, %s, regional", c.Provider, c.Project, c.Location)
 	}
@@ -166,10 +168,13 @@ func NewPool(pool upgrade.PoolPlan) string {
 	return text
 }
 
-// Counts says what a run did: "3 nodes drained, 1 pod moved, 1 bare pod lost (default/x)", and before that where it brought the control plane,
-// with what became of the Kubernetes API if that was to stay up: "control plane at 1.34.2 (…), ".
-func Counts(run *upgrade.Run) string {
-	text := ""
+// Reached says where a run brought the control plane, with what became of the Kubernetes API if that was to stay up: "control plane at 1.34.2 (…), ".
+// It is empty where the control plane was left alone.
+func Reached(run *upgrade.Run) string {
+	now := run.ControlPlaneVersion()
+	if now == run.Plan.Cluster.ControlPlaneVersion {
+		return ""
+	}
 	var calls upgrade.Calls
 	counted := false
 	for _, s := range run.Hops() {
@@ -178,14 +183,15 @@ func Counts(run *upgrade.Run) string {
 			calls.Made, calls.Failed = calls.Made+s.Calls.Made, calls.Failed+s.Calls.Failed
 		}
 	}
-	if now := run.ControlPlaneVersion(); now != run.Plan.Cluster.ControlPlaneVersion {
-		text = "control plane at " + now
-		if counted {
-			text += fmt.Sprintf(" (%s)", calls)
-		}
-		text += ", "
+	if counted {
+		return fmt.Sprintf("control plane at %s (%s), ", now, calls)
 	}
-	text += Plural(run.NodesDrained, "node") + " drained, " + Plural(run.PodsMoved(), "pod") + " moved"
+	return fmt.Sprintf("control plane at %s, ", now)
+}
+
+// Counts says what a run did: "3 nodes drained, 1 pod moved, 1 bare pod lost (default/x)", after Reached.
+func Counts(run *upgrade.Run) string {
+	text := Reached(run) + Plural(run.NodesDrained, "node") + " drained, " + Plural(run.PodsMoved(), "pod") + " moved"
 	if lost := run.PodsLost(); len(lost) > 0 {
 		text += fmt.Sprintf(", %s lost (%s)", Plural(len(lost), "bare pod"), strings.Join(lost, ", "))
 	}

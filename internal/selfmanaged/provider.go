@@ -172,11 +172,7 @@ func readPool(name, poolLabel string, nodes []corev1.Node) upgrade.Pool {
 	slices.SortFunc(p.Taints, func(a, b upgrade.Taint) int {
 		return cmp.Or(cmp.Compare(a.Key, b.Key), cmp.Compare(a.Value, b.Value), cmp.Compare(a.Effect, b.Effect))
 	})
-	p.Config, _ = json.Marshal(struct { // strings, which can always be written
-		Label  string            `json:"label"`
-		Labels map[string]string `json:"labels,omitempty"`
-		Taints []upgrade.Taint   `json:"taints,omitempty"`
-	}{poolLabel, p.Labels, p.Taints})
+	p.Config, _ = json.Marshal(upgrade.Marks{Label: poolLabel, Labels: p.Labels, Taints: p.Taints}) // strings, which can always be written
 	return p
 }
 

@@ -104,7 +104,7 @@ func countDone(steps []upgrade.Step) int {
 
 // counts is report.Counts with the first few of very many lost pods.
 func (p Progress) counts() string {
-	return report.Plural(p.Run.NodesDrained, "node") + " drained, " + p.moved()
+	return Escape(report.Reached(p.Run)) + report.Plural(p.Run.NodesDrained, "node") + " drained, " + p.moved()
 }
 
 // moved says how many pods left their nodes.
@@ -136,8 +136,13 @@ func (p Progress) now() []string {
 		return append(lines, "It has turned from its plan: "+Escape(cut(run.Problem, 1500)))
 	}
 	if run.State == upgrade.Running {
-		left := run.Remaining(p.Now)
-		lines = append(lines, fmt.Sprintf("Left: %s, done at %s if all goes well.", report.About(left), at(p.Now.Add(left).Truncate(time.Minute))))
+		left, done := run.Remaining(p.Now), ""
+		if people := p.peopleAct(); people > 0 {
+			done = fmt.Sprintf("and what people take, %s", report.Plural(people, "time"))
+		} else {
+			done = fmt.Sprintf("done at %s if all goes well", at(p.Now.Add(left).Truncate(time.Minute)))
+		}
+		lines = append(lines, fmt.Sprintf("Left: %s, %s.", report.About(left), done))
 	}
 	for _, s := range run.Steps {
 		if end := lastWords(run.Plan, s); end != "" && s.State != upgrade.StepDone {
@@ -146,6 +151,19 @@ func (p Progress) now() []string {
 		}
 	}
 	return lines
+}
+
+// peopleAct is how many steps that are left wait for people, who take as long as they take.
+func (p Progress) peopleAct() int {
+	n := 0
+	for _, s := range p.Run.Steps {
+		pool, _ := p.Run.Plan.Pool(s.Pool)
+		waits := s.Kind == upgrade.AwaitNode || s.Kind == upgrade.WaitNodes && pool.ByPeople
+		if waits && s.State != upgrade.StepDone && s.State != upgrade.StepDropped && s.State != upgrade.StepSkipped {
+			n++
+		}
+	}
+	return n
 }
 
 // lastWords says what a step ends for good, empty for nothing.
@@ -160,6 +178,8 @@ func lastWords(p upgrade.Plan, s upgrade.Step) string {
 		return "deleting the old nodes of " + code(s.Pool)
 	case s.Kind == upgrade.UpgradePool && pool.Action == upgrade.Rolling:
 		return "upgrading the last node of " + code(s.Pool)
+	case s.Kind == upgrade.RetirePool:
+		return "leaving the empty " + code(s.Pool) + " to people, who may remove its machines"
 	}
 	return ""
 }
@@ -195,6 +215,9 @@ func (p Progress) step(s upgrade.Step) string {
 	case upgrade.CreatePool:
 		return "making pool " + code(pool.NewName) + since
 	case upgrade.WaitNodes:
+		if pool.ByPeople {
+			return "waiting for people to add machines to " + code(pool.NewName) + since
+		}
 		return "waiting for the nodes of " + code(pool.NewName) + since
 	case upgrade.CordonPool:
 		return "cordoning the nodes of " + code(s.Pool)
@@ -272,7 +295,11 @@ func (p Progress) Task(t upgrade.Task) Message {
 	for _, c := range t.Commands {
 		lines = append(lines, code(cut(c, 500)))
 	}
-	return linesMessage(append(lines, "The run goes on by itself once this is seen done."))
+	then := "The run goes on by itself once this is seen done."
+	if p.Run.Plan.Options.Wait == upgrade.WaitExit {
+		then = "The run ends its process meanwhile: once this is done, upgrade again or resume it."
+	}
+	return linesMessage(append(lines, then))
 }
 
 // waiting are the things that hold the run up, a line each.

@@ -123,6 +123,11 @@ func pools(p upgrade.Plan) []string {
 		switch {
 		case pool.Action == upgrade.Migrate:
 			how = "The new pool: " + Escape(report.NewPool(pool))
+			if pool.ByPeople {
+				how += ", to which people add the machines"
+			}
+		case pool.ByPeople:
+			how = "People upgrade or replace each node once it is drained"
 		case pool.ByProvider():
 			how = "GKE drains it: " + Escape(pool.Upgrade.String())
 		}
@@ -219,10 +224,13 @@ func timing(p upgrade.Plan) string {
 		text += fmt.Sprintf("\n*Point of no return*: upgrading the control plane, first of all. It is not downgraded: a rollback leaves it at %s.", code(t.ControlPlane))
 	}
 	if len(t.NoReturn) == 0 {
-		if t.ControlPlane != "" {
-			return text
+		switch {
+		case t.InPlace:
+			text += "\n*Point of no return*: each node that people upgrade. It stays so: a rollback undoes the cordons alone."
+		case t.ControlPlane == "":
+			text += "\n*Point of no return*: none, the old pools are kept."
 		}
-		return text + "\n*Point of no return*: none, the old pools are kept."
+		return text
 	}
 	return text + fmt.Sprintf("\n*Point of no return*: %s, %s after the start. Until then a rollback moves the pods back.", endings(p), report.About(t.Until))
 }

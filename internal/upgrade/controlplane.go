@@ -99,9 +99,13 @@ func planControlPlane(c Cluster, o Options, version string) (*ControlPlanePlan, 
 // ControlPlaneVersion is what the control plane runs, as far as the run knows.
 func (r *Run) ControlPlaneVersion() string {
 	version := r.Plan.Cluster.ControlPlaneVersion
-	for _, s := range r.Hops() {
-		if s.State == StepDone {
+	for _, s := range r.Steps {
+		switch {
+		case s.State != StepDone:
+		case s.Kind == UpgradeControlPlane:
 			version = s.Version
+		case s.Kind == VerifyServers: // people have upgraded it
+			version = r.Plan.Target.Version
 		}
 	}
 	return version

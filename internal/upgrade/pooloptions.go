@@ -46,15 +46,23 @@ func (o Options) For(pool string) PoolOptions {
 	return PoolOptions{Strategy: o.Strategy, MaxSurge: o.MaxSurge, Parallel: o.Parallel, Soak: o.Soak, Size: o.Size}
 }
 
-// For are the options of a pool, or of the one that takes over from it.
+// For are the options of a pool, or of the one that takes over from it. Nodes that are upgraded in place are drained one after the other, or as many
+// at once as the provider may make anew, whatever was chosen for migrations.
 func (p Plan) For(pool string) PoolOptions {
-	for _, planned := range p.Pools {
-		if planned.NewName == pool && planned.NewName != "" {
-			pool = planned.Name
-			break
+	i := slices.IndexFunc(p.Pools, func(planned PoolPlan) bool {
+		return planned.Name == pool || planned.NewName == pool && planned.NewName != ""
+	})
+	if i < 0 {
+		return p.Options.For(pool)
+	}
+	o := p.Options.For(p.Pools[i].Name)
+	if p.Pools[i].Action != Migrate {
+		o.Parallel = 1
+		if s := p.Pools[i].Upgrade; s != nil && p.Pools[i].Action == Rolling {
+			o.Parallel = Drains(s.AtOnce())
 		}
 	}
-	return p.Options.For(pool)
+	return o
 }
 
 // own lists the options that the pool has of its own, empty for none: "max-parallel-drains auto, soak 0s".

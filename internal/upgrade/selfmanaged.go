@@ -58,18 +58,26 @@ func (o Options) CheckFor(provider string, labelled bool) []error {
 	case o.Strategy == "rolling" && o.NewPool != "":
 		add("new-pool: %q: strategy rolling upgrades the nodes of a pool in place; want strategy migrate or auto", o.NewPool)
 	}
-	for _, pool := range slices.Sorted(maps.Keys(o.PerPool)) {
-		for _, name := range slices.Sorted(maps.Keys(o.PerPool[pool])) {
-			if name == "strategy" || name == "max-surge" || name == "new-pool-size" {
-				add("pools: pool %s: %s: a pool of a self-managed cluster has none of its own: people add and upgrade its machines", pool, name)
-			}
-		}
-	}
 	switch {
 	case o.NewPool != "" && slices.Contains(o.Pools, o.NewPool):
 		add("new-pool: %q: node-pools names it too, and a pool cannot take over from itself", o.NewPool)
 	case o.NewPool == ControlPlanePool:
 		add("new-pool: %q: the control plane's nodes are upgraded in place; want the name of another pool", o.NewPool)
+	}
+	switch {
+	case o.Scope == ScopeNodes && slices.Contains(o.Pools, ControlPlanePool):
+		add("node-pools: scope %s leaves out %s; leave that out of node-pools, or choose another scope", o.Scope, ControlPlanePool)
+	case o.Scope == ScopeControlPlane && slices.ContainsFunc(o.Pools, func(name string) bool { return name != ControlPlanePool }):
+		add("node-pools: scope %s upgrades no pool but %s; leave node-pools out, or choose another scope", o.Scope, ControlPlanePool)
+	case o.Scope == ScopeControlPlane && o.NewPool != "":
+		add("new-pool: %q: scope %s moves nothing to a new pool; leave new-pool out, or choose another scope", o.NewPool, o.Scope)
+	}
+	for _, pool := range slices.Sorted(maps.Keys(o.PerPool)) {
+		for _, name := range []string{"strategy", "max-surge", "new-pool-size"} {
+			if value, ok := o.PerPool[pool][name]; ok {
+				add("pools: pool %s: %s: %q: on a self-managed cluster a pool has none of its own: leave it out", pool, name, value)
+			}
+		}
 	}
 	if !labelled && o.Scope != ScopeControlPlane && !slices.Equal(o.Pools, []string{ControlPlanePool}) {
 		add("pool-label: missing: want the label of nodes whose value is the name of their pool, such as node.example.com/pool; without one, only the control plane can be upgraded, with scope: %s", ScopeControlPlane)
@@ -90,6 +98,15 @@ const longestLabel = 317
 
 var labelKey = regexp.MustCompile(`^([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$`)
 
+// Marks are what the nodes of a pool have in common that people gave them, and that those of the pool which takes over need too: the Config of
+// a pool of such a cluster.
+type Marks struct {
+	// Label is the label that names the pool, and Labels are all others.
+	Label  string            `json:"label"`
+	Labels map[string]string `json:"labels,omitempty"`
+	Taints []Taint           `json:"taints,omitempty"`
+}
+
 // byPeople completes the plan of a pool whose nodes people upgrade or add, and says why it is done so.
 func (p *PoolPlan) byPeople(o Options, pool Pool) {
 	p.ByPeople = true
@@ -104,18 +121,23 @@ func (p *PoolPlan) byPeople(o Options, pool Pool) {
 	}
 }
 
-// peoplePools are the pools of a self-managed cluster that are chosen and in the scope: not the one that takes over, and only one beside it.
+// peoplePools are the pools of a self-managed cluster that are chosen and in the scope: not the one that takes over, and only one beside it. The
+// control plane is the first, in whatever order they were named: nodes must not be newer than it.
 func peoplePools(pools []Pool, o Options) ([]Pool, error) {
+	pools = slices.Clone(pools)
+	slices.SortStableFunc(pools, func(a, b Pool) int {
+		return boolRank(a.Name != ControlPlanePool) - boolRank(b.Name != ControlPlanePool)
+	})
 	switch o.Scope {
 	case ScopeControlPlane:
-		pools = slices.DeleteFunc(slices.Clone(pools), func(p Pool) bool { return p.Name != ControlPlanePool })
+		pools = slices.DeleteFunc(pools, func(p Pool) bool { return p.Name != ControlPlanePool })
 	case ScopeNodes:
-		pools = slices.DeleteFunc(slices.Clone(pools), func(p Pool) bool { return p.Name == ControlPlanePool })
+		pools = slices.DeleteFunc(pools, func(p Pool) bool { return p.Name == ControlPlanePool })
 	}
-	if o.NewPool == "" || o.Scope == ScopeControlPlane {
+	if o.NewPool == "" {
 		return pools, nil
 	}
-	chosen := slices.DeleteFunc(slices.Clone(pools), func(p Pool) bool { return p.Name == o.NewPool })
+	chosen := slices.DeleteFunc(pools, func(p Pool) bool { return p.Name == o.NewPool })
 	var old []string
 	for _, p := range chosen {
 		if p.Name != ControlPlanePool {
@@ -136,8 +158,8 @@ func checkMinors(p Plan) error {
 		}
 		from := p.Cluster.ControlPlaneVersion
 		if minors, ok := MinorsBetween(from, pool.To); ok && minors > 1 {
-			return fmt.Errorf("target-version %s: the control plane runs %s, and goes by one minor at a time: upgrade it to a version of %s first, with node-pools: %s",
-				pool.To, from, nextMinor(from), ControlPlanePool)
+			return fmt.Errorf("target-version %s: the control plane runs %s, and goes by one minor at a time: upgrade it to a version of %s first, with scope: %s",
+				pool.To, from, nextMinor(from), ScopeControlPlane)
 		}
 	}
 	return nil
@@ -202,11 +224,11 @@ func (s State) shown(component string) bool {
 	return slices.ContainsFunc(s.Pods, func(p Pod) bool { return p.Component == component })
 }
 
-// Lacks says what the node lacks to be Ready at the version, as the end of a sentence that begins with the node; empty if it lacks nothing. The API
-// server of a node of the control plane counts where it can be seen.
+// Lacks says what the node lacks to be Ready at the version, as the end of a sentence that begins with the node; empty if it lacks nothing. A newer one
+// does not lack it: nobody downgrades a kubelet. The API server of a node of the control plane counts where it can be seen.
 func (s State) Lacks(n Node, version string) string {
 	switch {
-	case n.Version != version:
+	case CompareVersions(n.Version, version) < 0:
 		return fmt.Sprintf("its kubelet runs %s instead of %s", n.Version, version)
 	case !n.Ready:
 		return "is not Ready"
@@ -217,7 +239,7 @@ func (s State) Lacks(n Node, version string) string {
 	switch {
 	case !ok:
 		return "its API server is not there"
-	case server.Version != version:
+	case CompareVersions(server.Version, version) < 0:
 		return fmt.Sprintf("its API server runs %s instead of %s", server.Version, version)
 	case !server.Ready:
 		return "its API server is not Ready"

@@ -25,7 +25,12 @@ func TestWhichOptionsGoTogether(t *testing.T) {
 		"blue-green":           {SelfManaged, Options{Strategy: "blue-green"}, false, `strategy: "blue-green": it is GKE's own`},
 		"to itself":            {SelfManaged, Options{NewPool: "a", Pools: []string{"a"}}, false, "cannot take over from itself"},
 		"to the control plane": {SelfManaged, Options{NewPool: "control-plane"}, false, `new-pool: "control-plane"`},
-		"a pool's own way":     {SelfManaged, Options{PerPool: map[string]map[string]string{"a": {"strategy": "migrate", "soak": "0s"}}}, false, "pools: pool a: strategy: a pool of a self-managed"},
+		"the scope alone":      {SelfManaged, Options{Scope: ScopeControlPlane}, true, ""},
+		"a scope and a pool":   {SelfManaged, Options{Scope: ScopeControlPlane, Pools: []string{"workers"}}, true, "node-pools: scope control-plane upgrades no pool but control-plane"},
+		"nodes, but for these": {SelfManaged, Options{Scope: ScopeNodes, Pools: []string{"control-plane"}}, true, "node-pools: scope nodes leaves out control-plane"},
+		"no nodes to move":     {SelfManaged, Options{Scope: ScopeControlPlane, NewPool: "new"}, true, `new-pool: "new": scope control-plane`},
+		"a pool's strategy":    {SelfManaged, Options{PerPool: map[string]map[string]string{"a": {"strategy": "blue-green"}}}, false, `pools: pool a: strategy: "blue-green"`},
+		"a pool's soak":        {SelfManaged, Options{PerPool: map[string]map[string]string{"a": {"soak": "0s"}}}, false, ""},
 		"GKE with a new pool":  {GKE, Options{NewPool: "new"}, true, "only a self-managed cluster takes it"},
 		"GKE waits for nobody": {GKE, Options{Wait: WaitHold}, true, "only a self-managed cluster takes it"},
 	} {
@@ -53,17 +58,23 @@ func nothing(Snapshot, Plan) []Finding { return nil }
 
 func TestStepsOfClustersThatPeopleRun(t *testing.T) {
 	control, workers, green := Pool{Name: ControlPlanePool, Version: "1.33.5"}, Pool{Name: "workers", Version: "1.33.5"}, Pool{Name: "green", Version: "1.34.2"}
+	const controlPlane = `
+			check-quorum/control-plane/control-plane-1 cordon-node/control-plane/control-plane-1 drain-node/control-plane/control-plane-1 await-node/control-plane/control-plane-1 uncordon-node/control-plane/control-plane-1
+			check-quorum/control-plane/control-plane-2 cordon-node/control-plane/control-plane-2 drain-node/control-plane/control-plane-2 await-node/control-plane/control-plane-2 uncordon-node/control-plane/control-plane-2
+			verify-api-servers/control-plane`
+	const nodes = `
+			cordon-node/workers/workers-1 drain-node/workers/workers-1 await-node/workers/workers-1 uncordon-node/workers/workers-1
+			cordon-node/workers/workers-2 drain-node/workers/workers-2 await-node/workers/workers-2 uncordon-node/workers/workers-2`
+	const inPlace = controlPlane + nodes
 	for name, test := range map[string]struct {
 		pools []Pool
 		o     Options
 		want  string
 	}{
-		"in place": {[]Pool{control, workers}, Options{}, `
-			check-quorum/control-plane/control-plane-1 cordon-node/control-plane/control-plane-1 drain-node/control-plane/control-plane-1 await-node/control-plane/control-plane-1 uncordon-node/control-plane/control-plane-1
-			check-quorum/control-plane/control-plane-2 cordon-node/control-plane/control-plane-2 drain-node/control-plane/control-plane-2 await-node/control-plane/control-plane-2 uncordon-node/control-plane/control-plane-2
-			verify-api-servers/control-plane
-			cordon-node/workers/workers-1 drain-node/workers/workers-1 await-node/workers/workers-1 uncordon-node/workers/workers-1
-			cordon-node/workers/workers-2 drain-node/workers/workers-2 await-node/workers/workers-2 uncordon-node/workers/workers-2`},
+		"in place": {[]Pool{control, workers}, Options{}, inPlace},
+		"the control plane first, however they are named": {[]Pool{control, workers}, Options{Pools: []string{"workers", ControlPlanePool}}, inPlace},
+		"the scope is the control plane":                  {[]Pool{control, workers}, Options{Scope: ScopeControlPlane}, controlPlane},
+		"the scope is the nodes":                          {[]Pool{control, workers}, Options{Scope: ScopeNodes}, nodes},
 		"to a new pool": {[]Pool{workers, green}, Options{NewPool: "green"}, `
 			wait-nodes/workers cordon-pool/workers drain-node/workers/workers-1 drain-node/workers/workers-2 soak/workers retire-pool/workers`},
 	} {
@@ -144,9 +155,16 @@ func TestWhatANodeLacks(t *testing.T) {
 		"its API server is not there":                  {cp, []Pod{other}},
 		"its kubelet runs 1.33.5 instead of 1.34.2":    {Node{Pool: "w", Version: "1.33.5", Ready: true}, nil},
 		"is not Ready": {Node{Pool: "w", Version: "1.34.2"}, nil},
+		"its kubelet runs 1.34.1+k3s9 instead of 1.34.2": {Node{Pool: "w", Version: "1.34.1+k3s9", Ready: true}, nil},
 	} {
 		if got := (State{Pods: test.pods}).Lacks(test.node, "1.34.2"); got != want {
 			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	for _, newer := range []string{"1.34.3", "1.34.2+k3s1"} { // which nobody could bring back to 1.34.2
+		cp := Node{Name: "cp", Pool: ControlPlanePool, Version: newer, Ready: true}
+		if got := (State{Pods: []Pod{{Node: "cp", Component: APIServer, Version: newer, Ready: true}}}).Lacks(cp, "1.34.2"); got != "" {
+			t.Errorf("%s: %q", newer, got)
 		}
 	}
 	if got := (State{}).Lacks(cp, "1.34.2"); got != "" {
@@ -182,9 +200,20 @@ sudo systemctl daemon-reload && sudo systemctl restart kubelet
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}
-	old := Pool{Labels: map[string]string{"disk": "ssd"}, Taints: []Taint{{Key: "gpu", Value: "yes", Effect: "NoSchedule"}}}
-	join := JoinTask(NewStep(WaitNodes, "workers", ""), pool, old, "pool", 1)
+	pool.Config = []byte(`{"label":"pool","labels":{"disk":"ssd"},"taints":[{"key":"gpu","value":"yes","effect":"NoSchedule"}]}`)
+	join := JoinTask(NewStep(WaitNodes, "workers", ""), pool, "pool", 1)
 	if join.What != "add machines at 1.34.2+k3s1 to pool green: 1 are missing of 2" || !strings.HasSuffix(strings.Join(join.Commands, "\n"), "kubectl label node NEW-NODE pool=green disk=ssd\nkubectl taint node NEW-NODE gpu=yes:NoSchedule") {
 		t.Errorf("%+v", join)
+	}
+}
+
+// TestNodesInPlaceAreDrainedOneAfterTheOther, whatever was chosen for migrations.
+func TestNodesInPlaceAreDrainedOneAfterTheOther(t *testing.T) {
+	workers, green := Pool{Name: "workers", Version: "1.33.5"}, Pool{Name: "green", Version: "1.34.2"}
+	for want, newPool := range map[Drains]string{1: "", 3: "green"} {
+		plan, err := BuildPlan(ownSnapshot(workers, green), Options{Target: "1.34.2", Parallel: 3, NewPool: newPool}, nothing)
+		if err != nil || plan.For("workers").Parallel != want {
+			t.Errorf("new pool %q: %v at once, error %v", newPool, plan.For("workers").Parallel, err)
+		}
 	}
 }

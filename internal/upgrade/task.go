@@ -1,6 +1,7 @@
 package upgrade
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -58,17 +59,20 @@ func repository(version string) string {
 	return fmt.Sprintf(`sudo sed -i -E 's#/v1\.[0-9]+/#/v%s/#' /etc/apt/sources.list.d/kubernetes.list`, minorOf(version))
 }
 
-// JoinTask is to add machines to the pool that takes over; more is how many are missing.
-func JoinTask(step Step, pool PoolPlan, old Pool, poolLabel string, more int) Task {
+// JoinTask is to add machines to the pool that takes over; more is how many are missing. They need the labels and taints that the old ones had when the
+// plan was made.
+func JoinTask(step Step, pool PoolPlan, poolLabel string, more int) Task {
+	var old Marks
+	_ = json.Unmarshal(pool.Config, &old) // else they are told without
 	v := plain(pool.To)
 	labels := []string{poolLabel + "=" + pool.NewName}
 	for _, key := range slices.Sorted(maps.Keys(old.Labels)) {
 		labels = append(labels, key+"="+old.Labels[key])
 	}
 	t := Task{Step: step.ID, What: fmt.Sprintf("add machines at %s to pool %s: %d are missing of %d", pool.To, pool.NewName, more, pool.NewNodes()), Commands: []string{
-		"# on each new machine:",
+		"# on each new machine, prepared as in https://kubernetes.io/docs/setup/production-environment/tools/kubeadm/install-kubeadm/",
 		repository(v),
-		fmt.Sprintf("sudo apt-get update && sudo apt-get install -y kubeadm='%[1]s-*' kubelet='%[1]s-*'", v),
+		fmt.Sprintf("sudo apt-get update && sudo apt-get install -y --allow-change-held-packages kubeadm='%[1]s-*' kubelet='%[1]s-*'", v),
 		"# on a node of the control plane, and what it prints on each new machine:",
 		"sudo kubeadm token create --print-join-command",
 		"kubectl label node NEW-NODE " + strings.Join(labels, " "),

@@ -10,7 +10,7 @@ import (
 	"github.com/Masterminds/semver/v3"
 )
 
-// CompareVersions orders versions such as "1.34.2" and "1.34.2-gke.100" by minor, patch and GKE build. A version that cannot
+// CompareVersions orders versions such as "1.34.2", "1.34.2-gke.100" and "1.34.2+k3s1" by minor, patch and build. A version that cannot
 // be parsed comes before all others.
 func CompareVersions(a, b string) int {
 	va, errA := semver.NewVersion(a)
@@ -23,8 +23,11 @@ func CompareVersions(a, b string) int {
 	case errB != nil:
 		return 1
 	}
-	return va.Compare(vb)
+	return cmp.Or(va.Compare(vb), compareBuilds(va.Metadata(), vb.Metadata()))
 }
+
+// compareBuilds orders what distributions of Kubernetes add behind a "+", of which semver knows no order: "k3s2", "k3s10".
+func compareBuilds(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) }
 
 // minorOf returns "1.34" of "1.34.2-gke.100".
 func minorOf(version string) string {

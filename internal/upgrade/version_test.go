@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-func TestVersionsAreOrderedByMinorPatchAndGKEBuild(t *testing.T) {
-	ascending := []string{"not a version", "1.9.11", "1.33.5-gke.1162000", "1.34.1-gke.2037000", "1.34.2-gke.99", "1.34.2-gke.100", "1.34.2-gke.1000", "1.34.2", "1.35.0-gke.1"}
+func TestVersionsAreOrderedByMinorPatchAndBuild(t *testing.T) {
+	ascending := []string{"not a version", "1.9.11", "1.33.5-gke.1162000", "1.34.1-gke.2037000", "1.34.2-gke.99", "1.34.2-gke.100", "1.34.2-gke.1000", "1.34.2", "1.34.2+k3s2", "1.34.2+k3s10", "1.34.3+k3s1", "1.35.0-gke.1"}
 	for i, a := range ascending {
 		for j, b := range ascending {
 			want := 0
