@@ -260,7 +260,7 @@ func (e *Engine) leftBehind() []string {
 		next = append(next, left)
 	}
 	for _, pool := range e.run.Plan.Pools {
-		remove := "delete it: " + e.deleteCommand(pool.NewName)
+		remove := "delete it: " + e.gcloudPool("delete", pool.NewName)
 		switch {
 		case e.run.Removed[pool.NewName] != "":
 			if !e.unmade(pool) {
@@ -280,8 +280,8 @@ func (e *Engine) leftBehind() []string {
 	return slices.Concat(next, e.leftMixed(), e.stillFrozen())
 }
 
-// deleteCommand deletes a pool by hand.
-func (e *Engine) deleteCommand(pool string) string {
+// gcloudPool is a command about a pool.
+func (e *Engine) gcloudPool(verb, pool string) string {
 	c := e.run.Plan.Cluster
-	return fmt.Sprintf("gcloud container node-pools delete %s --cluster %s --project %s --location %s", pool, c.Name, c.Project, c.Location)
+	return fmt.Sprintf("gcloud container node-pools %s %s --cluster %s --project %s --location %s", verb, pool, c.Name, c.Project, c.Location)
 }
