@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/oauth2"
@@ -28,6 +30,48 @@ func (s *series) Renew(*oauth2.Token) { s.n++ }
 type fixed struct{}
 
 func (fixed) Token() (*oauth2.Token, error) { return &oauth2.Token{AccessToken: "t1"}, nil }
+
+// issuer gives tokens that live for five minutes, and answers requests as an API server that knows when each of them ends.
+type issuer struct{ issued, refused int }
+
+func (i *issuer) Token() (*oauth2.Token, error) {
+	i.issued++
+	end := time.Now().Add(5 * time.Minute)
+	return &oauth2.Token{AccessToken: end.Format(time.RFC3339Nano), Expiry: end}, nil
+}
+
+func (i *issuer) RoundTrip(r *http.Request) (*http.Response, error) {
+	time.Sleep(50 * time.Millisecond) // on its way
+	end, err := time.Parse(time.RFC3339Nano, strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
+	code := http.StatusOK
+	if err != nil || !time.Now().Before(end) {
+		i.refused++
+		code = http.StatusUnauthorized
+	}
+	return &http.Response{StatusCode: code, Body: http.NoBody}, nil
+}
+
+// TestTokensOfFiveMinutesLastThroughARunOfTwoHours, with a request every two seconds.
+func TestTokensOfFiveMinutesLastThroughARunOfTwoHours(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		api := &issuer{}
+		through := bearing{oauth2.ReuseTokenSource(nil, api), api}
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://api.example.com/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for start := time.Now(); time.Since(start) < 2*time.Hour; time.Sleep(2 * time.Second) {
+			response, err := through.RoundTrip(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = response.Body.Close()
+		}
+		if api.refused > 0 || api.issued < 24 || api.issued > 26 {
+			t.Errorf("%d requests refused, %d tokens, want one for each five minutes", api.refused, api.issued)
+		}
+	})
+}
 
 func TestARequestThatIsNotAuthorizedIsMadeOnceMoreWithAnotherToken(t *testing.T) {
 	for name, test := range map[string]struct {
