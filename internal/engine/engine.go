@@ -189,14 +189,17 @@ func (e *Engine) takeUp() {
 func (e *Engine) advance(ctx context.Context) (*upgrade.Request, error) {
 	work, stop := context.WithCancelCause(ctx)
 	e.stop = stop
-	var wait sync.WaitGroup
-	defer wait.Wait()
 	defer stop(nil)
-	wait.Go(func() { e.listen(work, stop) })
+	var listening sync.WaitGroup
+	listening.Go(func() { e.listen(work, stop) })
 	err := e.work(work)
+	cause := context.Cause(work)
+	stop(nil)
+	listening.Wait()
+	e.tellOutages()
 	var asked *request
 	var lost *unrecorded
-	switch cause := context.Cause(work); {
+	switch {
 	case err != nil && ctx.Err() == nil && errors.As(cause, &asked):
 		return &asked.Request, nil
 	case err != nil && errors.As(cause, &lost):
@@ -227,6 +230,18 @@ func (e *Engine) listen(ctx context.Context, stop context.CancelCauseFunc) {
 		case o := <-e.Outages:
 			e.tellOutage(o)
 		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// tellOutages tells what is known of outages and was not told yet.
+func (e *Engine) tellOutages() {
+	for {
+		select {
+		case o := <-e.Outages:
+			e.tellOutage(o)
+		default:
 			return
 		}
 	}

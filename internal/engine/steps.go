@@ -216,7 +216,7 @@ func (e *Engine) cordon(ctx context.Context, step upgrade.Step, n upgrade.Node) 
 	return nil
 }
 
-// soak waits until the last drain is long enough ago: of the pool, or, where the old pools go together, of all.
+// soak waits until the last drain, or the provider's upgrade that drained, is long enough ago: of the pool, or, where the old pools go together, of all.
 func (e *Engine) soak(ctx context.Context, step upgrade.Step) error {
 	for _, p := range e.run.Plan.Pools {
 		if !e.run.Plan.SoaksWith(step, p.Name) {
@@ -230,7 +230,7 @@ func (e *Engine) soak(ctx context.Context, step upgrade.Step) error {
 	}
 	last := time.Time{}
 	for _, s := range e.run.Steps {
-		if s.Kind == upgrade.DrainNode && e.run.Plan.SoaksWith(step, s.Pool) && s.FinishedAt != nil && s.FinishedAt.After(last) {
+		if (s.Kind == upgrade.DrainNode || s.Kind == upgrade.UpgradePool) && e.run.Plan.SoaksWith(step, s.Pool) && s.FinishedAt != nil && s.FinishedAt.After(last) {
 			last = *s.FinishedAt
 		}
 	}

@@ -265,6 +265,10 @@ func operationError(o *containerpb.Operation) error {
 func describe(o *containerpb.Operation) string {
 	text := fmt.Sprintf("%s %s", o.GetName(), o.GetStatus())
 	for _, m := range o.GetProgress().GetMetrics() {
+		if part, ok := m.GetValue().(*containerpb.OperationProgress_Metric_DoubleValue); ok { // "progress", of "progress scale"
+			text += fmt.Sprintf(", %s %.3g", m.GetName(), part.DoubleValue)
+			continue
+		}
 		text += fmt.Sprintf(", %s %d", m.GetName(), m.GetIntValue())
 	}
 	return text

@@ -94,6 +94,13 @@ func (l *Lock) keep() {
 	}
 }
 
+// fails tells that the last renewal has failed.
+func (l *Lock) fails() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.failing.IsZero()
+}
+
 // rest is how long it is until the next renewal.
 func (l *Lock) rest() time.Duration {
 	l.mu.Lock()

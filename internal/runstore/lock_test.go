@@ -340,6 +340,28 @@ func TestAnAPIThatIsAwayIsToldOnceAndNothingIsChangedOnceTheLeaseMayBeAnothers(t
 	})
 }
 
+// TestARecordThatIsWrittenShowsThatTheAPIIsBack, so that it is told before a run ends that ends right then.
+func TestARecordThatIsWrittenShowsThatTheAPIIsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, away := newMemory().cuttable()
+		l := acquire(t.Context(), t, c.store(), alice)
+		away.Store(true)
+		if told := <-l.Outages(); told.Over {
+			t.Fatalf("told %+v", told)
+		}
+		away.Store(false)
+		save(t, l, aRun())
+		select {
+		case told := <-l.Outages():
+			if !told.Over {
+				t.Errorf("told %+v", told)
+			}
+		default:
+			t.Error("it is not told that the API is back")
+		}
+	})
+}
+
 func TestConfirmWaitsWhileTheAPIIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, away := newMemory().cuttable()

@@ -34,6 +34,9 @@ func (l *Lock) Save(ctx context.Context, run *upgrade.Run) error {
 				return fmt.Errorf("write the record %s/%s: %w", l.store.namespace, runName, err)
 			default:
 				l.record, l.unanswered = written, nil
+				if l.fails() { // the API is back, which the next renewal would only notice later
+					_ = l.renewOnce(ctx)
+				}
 				return nil
 			}
 			// A write of our own whose answer was lost, an annotation of somebody's, or a record that is not ours any more.
