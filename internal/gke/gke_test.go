@@ -38,7 +38,7 @@ func oldPool() *containerpb.NodePool {
 		Autoscaling:       &containerpb.NodePoolAutoscaling{Enabled: true, MinNodeCount: 1, MaxNodeCount: 5},
 		Management:        &containerpb.NodeManagement{AutoUpgrade: true, AutoRepair: true},
 		MaxPodsConstraint: &containerpb.MaxPodsConstraint{MaxPodsPerNode: 64},
-		UpgradeSettings:   &containerpb.NodePool_UpgradeSettings{MaxSurge: 2},
+		UpgradeSettings:   &containerpb.NodePool_UpgradeSettings{MaxSurge: 2, Strategy: containerpb.NodePoolUpdateStrategy_SURGE.Enum()},
 		NetworkConfig:     &containerpb.NodeNetworkConfig{PodRange: "pods-2", PodIpv4CidrBlock: "10.8.0.0/14"},
 		PlacementPolicy:   &containerpb.NodePool_PlacementPolicy{Type: containerpb.NodePool_PlacementPolicy_COMPACT},
 	}
