@@ -33,11 +33,8 @@ import (
 	"sync"
 	"time"
 
-	container "cloud.google.com/go/container/apiv1"
 	"cloud.google.com/go/container/apiv1/containerpb"
-	"google.golang.org/api/option"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 )
 
 // Options of an emulator; the zero value is a good one for unit tests.
@@ -126,18 +123,6 @@ func Start(ctx context.Context, options Options) (*Server, error) {
 
 // URL is "http://127.0.0.1:PORT/", fit for CLOUDSDK_API_ENDPOINT_OVERRIDES_CONTAINER: gRPC without TLS and credentials.
 func (s *Server) URL() string { return "http://" + s.listener.Addr().String() + "/" }
-
-// Dial connects the real client library, which ends with its own Close.
-func (s *Server) Dial(ctx context.Context) (*container.ClusterManagerClient, error) {
-	client, err := container.NewClusterManagerClient(ctx,
-		option.WithEndpoint(s.listener.Addr().String()),
-		option.WithoutAuthentication(),
-		option.WithGRPCDialOption(grpc.WithTransportCredentials(insecure.NewCredentials())))
-	if err != nil {
-		return nil, fmt.Errorf("connect to the GKE emulator: %w", err)
-	}
-	return client, nil
-}
 
 // Close breaks every connection, abandons running operations where they are, and waits for both.
 // It may be called more than once.

@@ -128,13 +128,15 @@ func cancels(ts *testscript.TestScript, _ bool, _ []string) {
 	if op == nil {
 		ts.Fatalf("no operation is under way")
 	}
-	ts.Check(bed.Cloud.CancelOperation(context.Background(), &containerpb.CancelOperationRequest{Name: parent(bed) + "/operations/" + op.GetName()}))
+	_, err = bed.Cloud.CancelOperation(context.Background(), &containerpb.CancelOperationRequest{Name: parent(bed) + "/operations/" + op.GetName()})
+	ts.Check(err)
 }
 
 // completes: "completes POOL" has people end the soaking of a blue-green upgrade.
 func completes(ts *testscript.TestScript, _ bool, args []string) {
 	bed := Of(ts).Bed
-	ts.Check(bed.Cloud.CompleteNodePoolUpgrade(context.Background(), &containerpb.CompleteNodePoolUpgradeRequest{Name: poolPath(bed, args[0])}))
+	_, err := bed.Cloud.CompleteNodePoolUpgrade(context.Background(), &containerpb.CompleteNodePoolUpgradeRequest{Name: poolPath(bed, args[0])})
+	ts.Check(err)
 }
 
 // rollsBack: "rolls-back POOL" has people roll an upgrade back.

@@ -16,8 +16,9 @@ import (
 	"strings"
 	"time"
 
-	container "cloud.google.com/go/container/apiv1"
 	"cloud.google.com/go/container/apiv1/containerpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
 	"k8s.io/client-go/kubernetes"
 
@@ -77,12 +78,14 @@ type Testbed struct {
 	GKE *gkeemu.Server
 	// Kube is an administrator's client.
 	Kube kubernetes.Interface
-	// Cloud is a client of GKE's, for people who interfere.
-	Cloud *container.ClusterManagerClient
+	// Cloud is a client of GKE's, for people who interfere. It is the bare one: the real library would make every module that uses testbeds depend
+	// on all of Google's.
+	Cloud containerpb.ClusterManagerClient
 	// Location is where the cluster is.
 	Location string
 
 	credentials *gkeemu.Credentials
+	cloud       *grpc.ClientConn
 	bin         string
 	// path is the cluster's name in GKE's API.
 	path string
@@ -147,9 +150,11 @@ func (b *Testbed) startGKE(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	if b.Cloud, err = b.GKE.Dial(ctx); err != nil {
-		return err
+	b.cloud, err = grpc.NewClient(strings.Trim(strings.TrimPrefix(b.GKE.URL(), "http:"), "/"), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return fmt.Errorf("connect to the GKE emulator: %w", err)
 	}
+	b.Cloud = containerpb.NewClusterManagerClient(b.cloud)
 	emulator, err := kubernetes.NewForConfig(b.Lab.DirectConfig(lab.Emulator))
 	if err != nil {
 		return fmt.Errorf("connect the emulator to the lab: %w", err)
@@ -208,8 +213,8 @@ func (b *Testbed) Path() string { return b.path }
 
 // Close ends the cluster and the emulators.
 func (b *Testbed) Close() error {
-	if b.Cloud != nil {
-		_ = b.Cloud.Close() // nothing is left to do about an error
+	if b.cloud != nil {
+		_ = b.cloud.Close() // nothing is left to do about an error
 	}
 	if b.GKE != nil {
 		b.GKE.Close()
