@@ -30,7 +30,7 @@ const (
 func holder(getenv func(string) string) upgrade.Holder {
 	if getenv("GITHUB_ACTIONS") == "true" {
 		return upgrade.Holder{
-			Who:   or(getenv("GITHUB_ACTOR"), "somebody"),
+			Who:   cmp.Or(getenv("GITHUB_ACTOR"), "somebody"),
 			Where: fmt.Sprintf("GitHub Actions, %s, workflow %s, run %s attempt %s", getenv("GITHUB_REPOSITORY"), getenv("GITHUB_WORKFLOW"), getenv("GITHUB_RUN_ID"), getenv("GITHUB_RUN_ATTEMPT")),
 			Link:  fmt.Sprintf("%s/%s/actions/runs/%s/attempts/%s", getenv("GITHUB_SERVER_URL"), getenv("GITHUB_REPOSITORY"), getenv("GITHUB_RUN_ID"), getenv("GITHUB_RUN_ATTEMPT")),
 		}
@@ -39,14 +39,7 @@ func holder(getenv func(string) string) upgrade.Holder {
 	if err != nil {
 		host = "an unknown machine"
 	}
-	return upgrade.Holder{Who: or(getenv("USER"), "somebody"), Where: fmt.Sprintf("%s, process %d", host, os.Getpid())}
-}
-
-func or(text, otherwise string) string {
-	if text == "" {
-		return otherwise
-	}
-	return text
+	return upgrade.Holder{Who: cmp.Or(getenv("USER"), "somebody"), Where: fmt.Sprintf("%s, process %d", host, os.Getpid())}
 }
 
 // working runs do while this process has the right to work on the cluster, with a context that ends when that is lost.

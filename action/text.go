@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -34,7 +35,7 @@ func what(s upgrade.Step) string {
 	if s.Kind == upgrade.UpgradeControlPlane {
 		return "to " + s.Version
 	}
-	return or(s.Node, s.Pool)
+	return cmp.Or(s.Node, s.Pool)
 }
 
 // event prints one event in the log.

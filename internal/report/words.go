@@ -3,6 +3,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -29,7 +30,7 @@ func Step(p upgrade.Plan, s upgrade.Step) string {
 	case upgrade.CordonPool:
 		return fmt.Sprintf("%s: every node of %s, so that no pod moves twice", s.Kind, s.Pool)
 	case upgrade.SurgeFirst:
-		return fmt.Sprintf("%s: restart %s, so that new pods are Ready before the old ones of %s end", s.Kind, restarts(pool.Restarts), or(s.Node, s.Pool))
+		return fmt.Sprintf("%s: restart %s, so that new pods are Ready before the old ones of %s end", s.Kind, restarts(pool.Restarts), cmp.Or(s.Node, s.Pool))
 	case upgrade.SetUpgradeSettings:
 		return fmt.Sprintf("%s: GKE is to upgrade %s with %s", s.Kind, s.Pool, pool.Upgrade)
 	case upgrade.UpgradePool:
@@ -107,13 +108,6 @@ func grows(pool upgrade.PoolPlan) string {
 		return ""
 	}
 	return fmt.Sprintf("; its autoscaler (%s) is on from the start, adds nodes as pods come, and takes none away before the end", pool.Autoscaling.Summary)
-}
-
-func or(text, otherwise string) string {
-	if text == "" {
-		return otherwise
-	}
-	return text
 }
 
 // Where says whose cluster it is, and where: "gke, project p, europe-west1, regional".
